@@ -1,0 +1,49 @@
+# Two images from one base: `docker build --target executor .` and `--target controller .`
+#
+# The operator's own Python packages live in /opt, outside /usr: a sandbox sees /usr alone,
+# so user code gets the interpreter and never our dependencies.
+ARG BASE_IMAGE=python:3.11-slim-bookworm
+
+FROM ${BASE_IMAGE} AS build
+ARG PIP_CERT
+WORKDIR /src
+RUN python3 -m venv /opt/sandbox-executor
+COPY requirements.txt ./
+RUN /opt/sandbox-executor/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes -r requirements.txt
+COPY pyproject.toml README.md ./
+COPY contracts contracts
+COPY controller controller
+COPY executor_runtime executor_runtime
+COPY sandbox_run sandbox_run
+RUN /opt/sandbox-executor/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps . \
+    && /opt/sandbox-executor/bin/python -m compileall -q /opt/sandbox-executor/lib \
+    && /opt/sandbox-executor/bin/pip uninstall -q -y setuptools pip \
+    && find /opt/sandbox-executor -name tests -type d -prune -exec rm -rf {} +
+
+FROM ${BASE_IMAGE} AS base
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends tini \
+    && rm -rf /var/lib/apt/lists/* \
+    && groupadd --gid 1000 executor \
+    && useradd --uid 1000 --gid 1000 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin executor
+ENV PATH=/opt/sandbox-executor/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+ENTRYPOINT ["/usr/bin/tini", "--"]
+
+FROM base AS executor
+# libseccomp2 makes the filter that bubblewrap loads; nothing in the image may be setuid.
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends bubblewrap libseccomp2 \
+    && rm -rf /var/lib/apt/lists/* \
+    && find / -xdev -perm /6000 -type f -exec chmod a-s {} + \
+    && install -d -o 1000 -g 1000 -m 0700 /workspace /tmp/results
+COPY --from=build /opt/sandbox-executor /opt/sandbox-executor
+USER 1000:1000
+EXPOSE 8080
+CMD ["python", "-P", "-m", "executor_runtime"]
+
+FROM base AS controller
+RUN find / -xdev -perm /6000 -type f -exec chmod a-s {} +
+COPY --from=build /opt/sandbox-executor /opt/sandbox-executor
+USER 1000:1000
+EXPOSE 8080 8081
+CMD ["python", "-P", "-m", "controller"]

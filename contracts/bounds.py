@@ -1,0 +1,36 @@
+"""The bounds that more than one model or process holds, each with its unit in its name.
+
+Sources: the seed's tasks T027 (streams), T028 (code, timeout) and T091 (queue),
+and the status limits of ``docs/architecture.md``.
+"""
+
+from typing import Final
+
+MAX_CODE_BYTES: Final = 1_048_576
+"""Largest ``code``, counted in UTF-8 bytes (1 MiB, T028)."""
+
+MIN_TIMEOUT_S: Final = 1
+MAX_TIMEOUT_S: Final = 3600
+DEFAULT_TIMEOUT_S: Final = 30
+
+MAX_STREAM_BYTES: Final = 10 * 1_048_576
+"""Kept of stdout and of stderr each (T027); the rest is drained and dropped."""
+
+MAX_RETURN_VALUE_BYTES: Final = 10 * 1_048_576
+"""Largest serialised return value that an executor takes from a sandbox."""
+
+MAX_QUEUED_EXECUTIONS: Final = 10
+"""Requests that wait in an executor for a slot before it answers 503 (T091)."""
+
+STATUS_STREAM_BYTES: Final = 65_536
+"""The tail of each stream that ``Execution.status`` keeps."""
+
+STATUS_RETURN_VALUE_BYTES: Final = 65_536
+STATUS_ARTIFACTS: Final = 200
+
+MAX_STDIN_BYTES: Final = 1_048_576
+MAX_EVENT_BYTES: Final = 1_048_576
+MAX_ENV_VARS: Final = 256
+MAX_ENV_VALUE_BYTES: Final = 32_768
+MAX_REQUEST_BYTES: Final = 16 * 1_048_576
+"""Largest body of ``POST /execute``; a larger one is refused without being read whole."""

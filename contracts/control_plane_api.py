@@ -1,0 +1,81 @@
+"""The Control Plane's internal API, which an executor calls (the seed's US2, US4 and US5).
+
+The controller serves it to executors; a real Control Plane serves it to an executor that
+runs alone. Paths are relative to ``CONTROL_PLANE_URL``, which may carry a prefix.
+"""
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+from contracts.executor_api import ArtifactMetadata, ExecutionId, ExecutionMetrics, Reason
+
+ReportStatus = Literal["success", "failed", "timeout", "crashed"]
+ExitReason = Literal["normal", "sigterm", "sigkill", "oom_killed", "error"]
+
+CONTAINER_READY_PATH = "/internal/containers/ready"
+CONTAINER_EXITED_PATH = "/internal/containers/exited"
+
+
+def heartbeat_path(execution_id: str) -> str:
+    """Where heartbeats of this execution go."""
+    return f"/internal/executions/{execution_id}/heartbeat"
+
+
+def result_path(execution_id: str) -> str:
+    """Where the result of this execution goes."""
+    return f"/internal/executions/{execution_id}/result"
+
+
+class ContainerReady(BaseModel):
+    """An executor listens and takes work (T071)."""
+
+    model_config = ConfigDict(frozen=True)
+
+    container_id: str
+    pod_name: str = ""
+    executor_port: int = Field(ge=1, le=65_535)
+    ready_at: datetime
+
+
+class ContainerExited(BaseModel):
+    """An executor is about to end, or the controller saw that it has (T072)."""
+
+    model_config = ConfigDict(frozen=True)
+
+    container_id: str
+    pod_name: str = ""
+    exit_code: int
+    exit_reason: ExitReason
+    exited_at: datetime
+
+
+class Heartbeat(BaseModel):
+    """An execution still runs (T064)."""
+
+    model_config = ConfigDict(frozen=True)
+
+    timestamp: datetime
+    progress: dict[str, JsonValue] | None = None
+
+
+class ResultReport(BaseModel):
+    """How an execution ended, as a Control Plane is told. Unknown fields are ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    execution_id: ExecutionId
+    status: ReportStatus
+    reason: Reason | Literal["PodTerminated"]
+    message: str = ""
+    stdout: str = ""
+    stderr: str = ""
+    stdout_truncated: bool = False
+    stderr_truncated: bool = False
+    exit_code: int
+    execution_time: float = Field(ge=0)
+    return_value: JsonValue = None
+    metrics: ExecutionMetrics
+    artifacts: list[str] = Field(default_factory=list)
+    artifact_metadata: list[ArtifactMetadata] = Field(default_factory=list)

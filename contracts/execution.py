@@ -1,0 +1,276 @@
+"""The ``Execution`` resource: one run of untrusted code.
+
+``contracts.crd`` makes the CustomResourceDefinition from these models, so bounds and
+messages stand here only. CEL speaks where a bound alone would not say what to write.
+"""
+
+import re
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import Field, JsonValue, ValidationInfo, field_validator, model_validator
+from pydantic_core import PydanticUndefined
+
+from contracts import bounds
+from contracts.executor_api import Code, EnvValue, Language
+from contracts.ids import EXECUTION_ID_EXAMPLE, EXECUTION_ID_PATTERN
+from contracts.kube import ByteQuantity, Condition, DnsName, KeyName, KubeModel, Timestamp, cel
+
+Phase = Literal["Pending", "Running", "Succeeded", "Failed", "TimedOut", "Crashed", "Cancelled", "Rejected"]
+TERMINAL_PHASES: Final[frozenset[Phase]] = frozenset(
+    {"Succeeded", "Failed", "TimedOut", "Crashed", "Cancelled", "Rejected"}
+)
+
+DEFAULT_POOL: Final = "default"
+
+_ANY_JSON: Final[dict[str, Any]] = {"x-kubernetes-preserve-unknown-fields": True, "nullable": True}
+
+_ANY_OBJECT: Final[dict[str, Any]] = {"x-kubernetes-preserve-unknown-fields": True}
+
+_ID_MESSAGE = (
+    "executionId must be exec_, the date as eight digits, _, and eight of a-z or 0-9, for example "
+    f"{EXECUTION_ID_EXAMPLE}; or leave it out and one is made"
+)
+_CODE_MESSAGE = (
+    f"code is larger than 1 MiB ({bounds.MAX_CODE_BYTES} bytes): "
+    "make it smaller, or read the data that it holds from spec.event or spec.stdin"
+)
+_STDIN_MESSAGE = f"stdin is larger than 1 MiB ({bounds.MAX_STDIN_BYTES} bytes): make it smaller"
+_API_REQUEST_LIMIT: Final = 3 * 1_048_576
+"""The API server's own limit on a request, so that the CEL rule is what speaks below it."""
+
+
+def _bytes_rule(limit: int, message: str) -> dict[str, Any]:
+    return {"maxLength": _API_REQUEST_LIMIT, **cel((f"bytes(self).size() <= {limit}", message))}
+
+
+class ConfigMapKeyRef(KubeModel):
+    """A key of a ConfigMap in the Execution's namespace."""
+
+    name: DnsName
+    key: KeyName
+
+
+class CodeSource(KubeModel):
+    """Where the code comes from when it is not written in the spec."""
+
+    config_map_key_ref: ConfigMapKeyRef
+
+
+class SecretKeyRef(KubeModel):
+    """A key of a Secret in the Execution's namespace; the operator must allow it for that namespace."""
+
+    name: DnsName
+    key: KeyName
+
+
+class EnvVarSource(KubeModel):
+    """Where the value of an environment variable comes from."""
+
+    secret_key_ref: SecretKeyRef
+
+
+class EnvVar(KubeModel):
+    """One environment variable of the code."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=256)]
+    value: Annotated[EnvValue, Field(max_length=bounds.MAX_ENV_VALUE_BYTES)] | None = None
+    value_from: EnvVarSource | None = None
+
+    model_config = {
+        "json_schema_extra": cel(
+            ("!(has(self.value) && has(self.valueFrom))", "write value or valueFrom for a variable, not both")
+        )
+    }
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "EnvVar":
+        if self.value is not None and self.value_from is not None:
+            raise ValueError("write value or valueFrom for a variable, not both")
+        return self
+
+
+class ExecutionResources(KubeModel):
+    """Bounds of one run, within the pool's limits."""
+
+    memory: ByteQuantity | None = Field(default=None, description="Memory of the whole process tree, such as 256Mi.")
+    cpu_seconds: int | None = Field(default=None, ge=1, le=86_400, description="CPU time of each process.")
+    processes: int | None = Field(default=None, ge=1, le=32_768)
+    open_files: int | None = Field(default=None, ge=16, le=1_048_576)
+    file_size: ByteQuantity | None = Field(default=None, description="Largest file the code may write.")
+
+
+class ExecutionSpec(KubeModel):
+    """What to run, and within which bounds. Immutable but for ``cancel``."""
+
+    code: Code | None = Field(
+        default=None,
+        description="Source code, at most 1 MiB. Python defines handler(event).",
+        json_schema_extra=_bytes_rule(bounds.MAX_CODE_BYTES, _CODE_MESSAGE),
+    )
+    code_from: CodeSource | None = Field(default=None, description="Takes the code from a ConfigMap instead.")
+    language: Language
+    event: JsonValue = Field(
+        default=None,
+        description="Any JSON value; what a Python handler(event) gets. Default {}.",
+        json_schema_extra=_ANY_JSON,
+    )
+    stdin: str | None = Field(default=None, json_schema_extra=_bytes_rule(bounds.MAX_STDIN_BYTES, _STDIN_MESSAGE))
+    timeout_seconds: int = Field(
+        default=bounds.DEFAULT_TIMEOUT_S,
+        ge=bounds.MIN_TIMEOUT_S,
+        le=bounds.MAX_TIMEOUT_S,
+        description="Wall time after which the code is killed.",
+    )
+    env: list[EnvVar] | None = Field(
+        default=None,
+        max_length=bounds.MAX_ENV_VARS,
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+    )
+    pool: DnsName = Field(default=DEFAULT_POOL, description="The ExecutorPool that runs it.")
+    session_id: str | None = Field(
+        default=None,
+        max_length=128,
+        pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$",
+        description="Executions of one session share a workspace, one after the other.",
+    )
+    resources: ExecutionResources | None = None
+    execution_id: str | None = Field(
+        default=None,
+        max_length=128,
+        description="Unique in the cluster; made from the creation date and the UID when left out.",
+        json_schema_extra=cel((f"self.matches('{EXECUTION_ID_PATTERN}')", _ID_MESSAGE)),
+    )
+    max_retries: int = Field(
+        default=0, ge=0, le=10, description="New attempts after an infrastructure failure; never after failed code."
+    )
+    ttl_seconds_after_finished: int | None = Field(
+        default=None, ge=0, le=31_536_000, description="The Execution is deleted this long after it has ended."
+    )
+    cancel: bool = Field(default=False, description="Set to true to stop it. Cannot be taken back.")
+
+    @field_validator("execution_id")
+    @classmethod
+    def _well_formed_id(cls, value: str | None) -> str | None:
+
+        if value is not None and not re.fullmatch(EXECUTION_ID_PATTERN, value):
+            raise ValueError(_ID_MESSAGE)
+        return value
+
+    @field_validator("env")
+    @classmethod
+    def _distinct_names(cls, value: list[EnvVar] | None, _info: ValidationInfo) -> list[EnvVar] | None:
+        names = [variable.name for variable in value or []]
+        if len(names) != len(set(names)):
+            raise ValueError("a variable stands twice in env")
+        return value
+
+    @model_validator(mode="after")
+    def _one_code(self) -> "ExecutionSpec":
+        if (self.code is None) == (self.code_from is None):
+            raise ValueError(_ONE_CODE_MESSAGE)
+        return self
+
+    @property
+    def event_given(self) -> bool:
+        """Whether the spec has an event, be it null."""
+        return "event" in self.model_fields_set
+
+
+_ONE_CODE_MESSAGE = "write spec.code or spec.codeFrom, exactly one of the two"
+IMMUTABLE_MESSAGE: Final = "spec cannot be changed once created, except spec.cancel: create a new Execution instead"
+_NOT_COMPARED: Final = frozenset({"cancel", "event"})
+
+
+def spec_rules() -> dict[str, Any]:
+    """The CEL rules over the whole spec: one source of code, immutability, and a cancel that stays.
+
+    CEL in a CustomResourceDefinition cannot name ``event``, which has no type, and comparing whole specs is
+    over the API server's cost limit; the chart's ValidatingAdmissionPolicy holds that field
+    (``docs/decisions/0006-immutable-spec.md``).
+    """
+    unchanged = " && ".join(_unchanged(name) for name in ExecutionSpec.model_fields if name not in _NOT_COMPARED)
+    return cel(
+        ("has(self.code) != has(self.codeFrom)", _ONE_CODE_MESSAGE),
+        ("!oldSelf.cancel || self.cancel", "spec.cancel cannot be taken back: create a new Execution instead"),
+        (unchanged, IMMUTABLE_MESSAGE),
+    )
+
+
+def _unchanged(field_name: str) -> str:
+    """CEL that holds when an update leaves the field as it was, be it absent.
+
+    ``self.?x == oldSelf.?x`` says the same, but the API server cannot bound the cost of comparing optionals.
+    """
+    field = ExecutionSpec.model_fields[field_name]
+    name = field.alias
+    if field.default not in (None, PydanticUndefined) or field.is_required():
+        return f"self.{name} == oldSelf.{name}"
+    return f"has(self.{name}) == has(oldSelf.{name}) && (!has(self.{name}) || self.{name} == oldSelf.{name})"
+
+
+class ExecutionError(KubeModel):
+    """Why an Execution did not succeed, in the form that all of our errors have."""
+
+    error_code: str
+    description: str
+    error_detail: str = ""
+    solution: str = ""
+    request_id: str = ""
+
+
+class StatusMetrics(KubeModel):
+    """Usage of the sandboxed processes alone."""
+
+    duration_ms: Annotated[float, Field(ge=0, strict=False)]
+    cpu_time_ms: Annotated[float, Field(ge=0, strict=False)] = 0.0
+    peak_memory_mb: Annotated[float, Field(alias="peakMemoryMB", ge=0, strict=False)] = 0.0
+    io_read_bytes: int = Field(default=0, ge=0)
+    io_write_bytes: int = Field(default=0, ge=0)
+
+
+class StatusArtifact(KubeModel):
+    """One file that the code created or changed in its workspace."""
+
+    path: str
+    size: int = Field(ge=0)
+    mime_type: str = "application/octet-stream"
+    type: Literal["artifact", "log", "output"] = "artifact"
+
+
+class ExecutionStatus(KubeModel):
+    """What became of it. Written by the controller only, by its one fold."""
+
+    phase: Phase | None = None
+    conditions: list[Condition] | None = Field(
+        default=None,
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
+    )
+    observed_generation: int | None = Field(default=None, ge=0)
+    execution_id: str | None = None
+    attempt: int | None = Field(default=None, ge=0)
+    pod_name: str | None = None
+    node_name: str | None = None
+    start_time: Timestamp | None = None
+    completion_time: Timestamp | None = None
+    duration: str | None = Field(default=None, description="completionTime less startTime, for people, such as 1.24s.")
+    last_heartbeat_time: Timestamp | None = None
+    progress: dict[str, JsonValue] | None = Field(
+        default=None, json_schema_extra=_ANY_OBJECT
+    )
+    exit_code: int | None = None
+    stdout: str | None = Field(default=None, description="The last 64 KiB.")
+    stderr: str | None = Field(default=None, description="The last 64 KiB.")
+    stdout_truncated: bool | None = None
+    stderr_truncated: bool | None = None
+    stdout_bytes: int | None = Field(default=None, ge=0, description="UTF-8 bytes that the executor kept.")
+    stderr_bytes: int | None = Field(default=None, ge=0)
+    return_value: JsonValue = Field(
+        default=None, description="What the handler returned, up to 64 KiB.", json_schema_extra=_ANY_JSON
+    )
+    return_value_truncated: bool | None = Field(
+        default=None, description="True when the value was larger than 64 KiB and is left out."
+    )
+    metrics: StatusMetrics | None = None
+    artifacts: list[StatusArtifact] | None = Field(default=None, max_length=bounds.STATUS_ARTIFACTS)
+    artifacts_total: int | None = Field(default=None, ge=0)
+    error: ExecutionError | None = None

@@ -1,0 +1,202 @@
+"""The executor's HTTP API: what ``POST /execute`` takes and gives (the seed's T007, ``docs/architecture.md``)."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, SecretStr, model_validator
+
+from contracts import bounds
+from contracts.ids import EXECUTION_ID_EXAMPLE, EXECUTION_ID_PATTERN
+
+Language = Literal["python", "javascript", "shell"]
+LANGUAGES: tuple[Language, ...] = ("python", "javascript", "shell")
+
+ResultStatus = Literal["success", "failed", "timeout", "error"]
+Reason = Literal[
+    "Completed",
+    "NonZeroExit",
+    "Signaled",
+    "HandlerMissing",
+    "HandlerRaised",
+    "ResultNotSerializable",
+    "TimedOut",
+    "Cancelled",
+    "MemoryLimit",
+    "DiskLimit",
+    "SandboxError",
+]
+IsolationLevel = Literal["full", "reduced"]
+
+
+def utf8_at_most(limit: int, what: str) -> AfterValidator:
+    """A validator that bounds a string in UTF-8 bytes and refuses NUL, which no process argument can hold."""
+
+    def check(value: str) -> str:
+        size = len(value.encode("utf-8", "surrogatepass"))
+        if size > limit:
+            raise ValueError(f"{what} is {size} bytes long; at most {limit} bytes are allowed")
+        return value
+
+    return AfterValidator(check)
+
+
+def _no_nul(value: str) -> str:
+    if "\0" in value:
+        raise ValueError("must not contain a NUL character")
+    return value
+
+
+Code = Annotated[str, utf8_at_most(bounds.MAX_CODE_BYTES, "code")]
+ExecutionId = Annotated[str, Field(pattern=EXECUTION_ID_PATTERN, examples=[EXECUTION_ID_EXAMPLE])]
+EnvName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=256)]
+EnvValue = Annotated[str, utf8_at_most(bounds.MAX_ENV_VALUE_BYTES, "an environment value"), AfterValidator(_no_nul)]
+SessionId = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,254}[A-Za-z0-9])?$")]
+
+
+class ExecutionLimits(BaseModel):
+    """Bounds for one run, set inside the sandbox; absent ones take the executor's defaults."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    memory_bytes: int | None = Field(default=None, ge=16 * 1_048_576, le=2**40)
+    cpu_seconds: int | None = Field(default=None, ge=1, le=86_400)
+    processes: int | None = Field(default=None, ge=1, le=32_768)
+    open_files: int | None = Field(default=None, ge=16, le=1_048_576)
+    file_size_bytes: int | None = Field(default=None, ge=0, le=2**40)
+
+
+class ExecutionRequest(BaseModel):
+    """The body of ``POST /execute``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    code: Code = Field(description="UTF-8 source, at most 1 MiB counted in bytes.")
+    language: Language
+    execution_id: ExecutionId
+    timeout: int = Field(
+        default=bounds.DEFAULT_TIMEOUT_S,
+        ge=bounds.MIN_TIMEOUT_S,
+        le=bounds.MAX_TIMEOUT_S,
+        description="Seconds of wall time.",
+    )
+    stdin: Annotated[str, utf8_at_most(bounds.MAX_STDIN_BYTES, "stdin")] = ""
+    event: JsonValue = Field(
+        default_factory=dict,
+        description="What a Python handler(event) gets. When absent and stdin is JSON, it is parsed from stdin.",
+    )
+    session_id: SessionId | None = Field(
+        default=None, description="Executions of one session share a workspace, one after the other."
+    )
+    env_vars: dict[EnvName, EnvValue] = Field(default_factory=dict, max_length=bounds.MAX_ENV_VARS)
+    report_token: SecretStr | None = Field(
+        default=None, description="Used instead of INTERNAL_API_TOKEN for the reports on this execution."
+    )
+    limits: ExecutionLimits = Field(default_factory=ExecutionLimits)
+
+    @property
+    def event_given(self) -> bool:
+        """Whether the client wrote an event; an absent one may be parsed from ``stdin``."""
+        return "event" in self.model_fields_set
+
+
+class ExecutionMetrics(BaseModel):
+    """Usage of the sandboxed processes alone, never of the executor."""
+
+    model_config = ConfigDict(frozen=True)
+
+    duration_ms: float = Field(ge=0, description="Wall time from the start of the sandbox to its end.")
+    cpu_time_ms: float = Field(default=0.0, ge=0, description="User and system time, descendants included.")
+    peak_memory_mb: float = Field(default=0.0, ge=0, description="Peak resident memory of the process tree, MiB.")
+    io_read_bytes: int = Field(default=0, ge=0, description="Read from storage (page cache hits are not counted).")
+    io_write_bytes: int = Field(default=0, ge=0, description="Written to storage.")
+
+
+class ArtifactMetadata(BaseModel):
+    """One file that an execution created or changed in its workspace."""
+
+    model_config = ConfigDict(frozen=True)
+
+    path: str = Field(description="Relative to the workspace.")
+    size: int = Field(ge=0, description="Bytes.")
+    mime_type: str = "application/octet-stream"
+    type: Literal["artifact", "log", "output"] = "artifact"
+
+
+class ExecutionResult(BaseModel):
+    """How an execution ended. The body of a 200 from ``POST /execute``."""
+
+    model_config = ConfigDict(frozen=True)
+
+    execution_id: ExecutionId
+    status: ResultStatus
+    reason: Reason
+    message: str = Field(default="", description="The same in a sentence.")
+    stdout: str = ""
+    stderr: str = ""
+    stdout_truncated: bool = False
+    stderr_truncated: bool = False
+    exit_code: int = Field(description="-1 on timeout and when the sandbox itself failed.")
+    execution_time: float = Field(ge=0, description="Seconds.")
+    return_value: JsonValue = None
+    metrics: ExecutionMetrics
+    artifacts: list[str] = Field(default_factory=list)
+    artifact_metadata: list[ArtifactMetadata] = Field(default_factory=list)
+
+
+class ExecutionAccepted(BaseModel):
+    """The body of a 202: the request had ``Prefer: respond-async``."""
+
+    model_config = ConfigDict(frozen=True)
+
+    execution_id: ExecutionId
+    status: Literal["queued", "running", "success", "failed", "timeout", "error"]
+    message: str
+
+
+class ExecutionState(BaseModel):
+    """The body of ``GET /executions/{id}``: where it is, and once it has ended its result."""
+
+    model_config = ConfigDict(frozen=True)
+
+    execution_id: ExecutionId
+    state: Literal["queued", "running", "ended"]
+    result: ExecutionResult | None = None
+
+    @model_validator(mode="after")
+    def _result_only_at_the_end(self) -> Self:
+        if self.result is not None and self.state != "ended":
+            raise ValueError("a result belongs to an ended execution")
+        return self
+
+
+class ExecutionList(BaseModel):
+    """The body of ``GET /executions``: active and recent ones, oldest first, without their results."""
+
+    model_config = ConfigDict(frozen=True)
+
+    executions: list[ExecutionState]
+
+
+class Health(BaseModel):
+    """The body of ``GET /health`` with status 200."""
+
+    model_config = ConfigDict(frozen=True)
+
+    status: Literal["healthy"] = "healthy"
+    version: str
+    uptime_seconds: float = Field(ge=0)
+    active_executions: int = Field(ge=0)
+    isolation: IsolationLevel
+
+
+class Unhealthy(BaseModel):
+    """The body of ``GET /health`` with status 503."""
+
+    model_config = ConfigDict(frozen=True)
+
+    status: Literal["unhealthy"] = "unhealthy"
+    reason: str
+
+
+def request_digest_fields(request: ExecutionRequest) -> dict[str, Any]:
+    """What makes two requests with one ``execution_id`` the same one; the report token is not part of it."""
+    return request.model_dump(mode="json", exclude={"report_token"})

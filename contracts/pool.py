@@ -1,0 +1,129 @@
+"""The ``ExecutorPool`` resource: warm executor pods of one kind (cluster-scoped, like a RuntimeClass)."""
+
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import Field, JsonValue
+
+from contracts import bounds
+from contracts.execution import ExecutionResources
+from contracts.kube import ByteQuantity, Condition, DnsName, KubeModel
+
+_FREE_OBJECT: Final = {"x-kubernetes-preserve-unknown-fields": True}
+_INT_OR_STRING: Final[dict[str, Any]] = {"x-kubernetes-int-or-string": True}
+
+IsolationMode = Literal["strict", "best-effort"]
+FreeObject = Annotated[dict[str, JsonValue], Field(json_schema_extra=_FREE_OBJECT)]
+Quantities = dict[str, Annotated[str | int, Field(json_schema_extra=_INT_OR_STRING)]]
+
+
+class LabelSelectorRequirement(KubeModel):
+    """One expression of a ``metav1.LabelSelector``."""
+
+    key: str = Field(max_length=317)
+    operator: Literal["In", "NotIn", "Exists", "DoesNotExist"]
+    values: list[str] | None = None
+
+
+class LabelSelector(KubeModel):
+    """A ``metav1.LabelSelector``; an empty one selects everything."""
+
+    match_labels: dict[str, str] | None = None
+    match_expressions: list[LabelSelectorRequirement] | None = None
+
+
+class Isolation(KubeModel):
+    """How strong a sandbox must be before a pod takes work."""
+
+    mode: IsolationMode = Field(
+        default="strict",
+        description="strict: a pod that cannot isolate fully does not start. best-effort: it starts and says so.",
+    )
+    runtime_class_name: DnsName | None = Field(default=None, description="For example gvisor or kata.")
+
+
+class ResourceRequirements(KubeModel):
+    """Requests and limits of the executor container, as in a pod."""
+
+    requests: Quantities | None = None
+    limits: Quantities | None = None
+
+
+class PoolEnvVar(KubeModel):
+    """An environment variable of the executor container. User code does not see it."""
+
+    name: Literal["LOG_LEVEL", "DEBUG", "TZ"]
+    value: str = Field(max_length=bounds.MAX_ENV_VALUE_BYTES)
+
+
+class PodTemplate(KubeModel):
+    """Where the pods run. Nothing here touches isolation."""
+
+    labels: dict[str, str] | None = None
+    annotations: dict[str, str] | None = None
+    node_selector: dict[str, str] | None = None
+    tolerations: list[FreeObject] | None = None
+    affinity: FreeObject | None = None
+    topology_spread_constraints: list[FreeObject] | None = None
+    priority_class_name: DnsName | None = None
+    image_pull_secrets: list[DnsName] | None = None
+
+
+class PoolLimits(KubeModel):
+    """Upper bounds for Executions of this pool; one that asks for more is Rejected."""
+
+    timeout_seconds: int | None = Field(default=None, ge=bounds.MIN_TIMEOUT_S, le=bounds.MAX_TIMEOUT_S)
+    memory: ByteQuantity | None = None
+    cpu_seconds: int | None = Field(default=None, ge=1, le=86_400)
+    processes: int | None = Field(default=None, ge=1, le=32_768)
+    open_files: int | None = Field(default=None, ge=16, le=1_048_576)
+    file_size: ByteQuantity | None = None
+
+
+class PoolDefaults(KubeModel):
+    """What an Execution of this pool gets for what it leaves out."""
+
+    ttl_seconds_after_finished: int | None = Field(default=None, ge=0, le=31_536_000)
+    resources: ExecutionResources | None = None
+
+
+class ExecutorPoolSpec(KubeModel):
+    """How many warm pods of which kind, and who may use them."""
+
+    allowed_namespaces: LabelSelector | None = Field(
+        default=None, description="Namespaces whose Executions may use the pool; all when left out."
+    )
+    replicas: int = Field(default=1, ge=0, le=10_000)
+    image: str | None = Field(default=None, max_length=1024, description="Default: the operator's executor image.")
+    image_pull_policy: Literal["Always", "IfNotPresent", "Never"] | None = None
+    concurrency: int = Field(default=4, ge=1, le=256, description="Executions at a time in each pod.")
+    queue_limit: int = Field(default=10_000, ge=0, le=1_000_000, description="Executions that may wait for a slot.")
+    isolation: Isolation = Field(default_factory=Isolation)
+    drain_seconds: int = Field(
+        default=30, ge=0, le=3600, description="How long a pod that is to go lets its Executions end."
+    )
+    resources: ResourceRequirements | None = None
+    env: list[PoolEnvVar] | None = Field(
+        default=None,
+        max_length=16,
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+    )
+    pod_template: PodTemplate | None = None
+    limits: PoolLimits | None = None
+    defaults: PoolDefaults | None = None
+
+
+class ExecutorPoolStatus(KubeModel):
+    """What the pool has, for people and for ``/scale``."""
+
+    observed_generation: int | None = Field(default=None, ge=0)
+    replicas: int = Field(default=0, ge=0)
+    ready_replicas: int = Field(default=0, ge=0)
+    busy_slots: int = Field(default=0, ge=0)
+    free_slots: int = Field(default=0, ge=0)
+    queued: int = Field(default=0, ge=0)
+    selector: str | None = None
+    isolation: str | None = Field(default=None, description="The weakest level that a ready pod reports.")
+    conditions: list[Condition] | None = Field(
+        default=None,
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
+    )
