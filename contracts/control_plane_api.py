@@ -5,11 +5,11 @@ runs alone. Paths are relative to ``CONTROL_PLANE_URL``, which may carry a prefi
 """
 
 from datetime import datetime
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from contracts.executor_api import ArtifactMetadata, ExecutionId, ExecutionMetrics, Reason
+from contracts.executor_api import ArtifactMetadata, ExecutionId, ExecutionMetrics, ExecutionResult, Reason
 
 ReportStatus = Literal["success", "failed", "timeout", "crashed"]
 ExitReason = Literal["normal", "sigterm", "sigkill", "oom_killed", "error"]
@@ -79,3 +79,9 @@ class ResultReport(BaseModel):
     metrics: ExecutionMetrics
     artifacts: list[str] = Field(default_factory=list)
     artifact_metadata: list[ArtifactMetadata] = Field(default_factory=list)
+
+    @classmethod
+    def of(cls, result: ExecutionResult) -> Self:
+        """The result as a Control Plane takes it: it knows no ``error``, which is sent as ``failed``."""
+        status = "failed" if result.status == "error" else result.status
+        return cls.model_validate({**dict(result), "status": status})

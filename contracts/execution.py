@@ -254,9 +254,7 @@ class ExecutionStatus(KubeModel):
     completion_time: Timestamp | None = None
     duration: str | None = Field(default=None, description="completionTime less startTime, for people, such as 1.24s.")
     last_heartbeat_time: Timestamp | None = None
-    progress: dict[str, JsonValue] | None = Field(
-        default=None, json_schema_extra=_ANY_OBJECT
-    )
+    progress: dict[str, JsonValue] | None = Field(default=None, json_schema_extra=_ANY_OBJECT)
     exit_code: int | None = None
     stdout: str | None = Field(default=None, description="The last 64 KiB.")
     stderr: str | None = Field(default=None, description="The last 64 KiB.")

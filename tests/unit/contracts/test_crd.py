@@ -53,7 +53,10 @@ def test_every_cel_rule_has_a_message() -> None:
         if not isinstance(node, dict):
             return []
         own = node.get("x-kubernetes-validations", [])
-        return [*own, *(rule for key, part in node.items() if key != "x-kubernetes-validations" for rule in rules(part))]
+        return [
+            *own,
+            *(rule for key, part in node.items() if key != "x-kubernetes-validations" for rule in rules(part)),
+        ]
 
     found = rules(yaml.safe_load("\n---\n".join(crd.manifests().values()).split("\n---\n")[0]))
     assert len(found) >= 6

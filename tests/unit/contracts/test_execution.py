@@ -1,5 +1,6 @@
 """What the models refuse, and with which words."""
 
+import re
 from datetime import date
 from typing import Any
 
@@ -8,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from contracts.control_plane_api import ResultReport
 from contracts.execution import ExecutionSpec, ExecutionStatus, StatusMetrics
-from contracts.executor_api import ExecutionRequest, request_digest_fields
+from contracts.executor_api import ExecutionMetrics, ExecutionRequest, ExecutionResult, request_digest_fields
 from contracts.ids import EXECUTION_ID_PATTERN, derive_execution_id
 from contracts.kube import quantity_bytes
 
@@ -51,8 +53,6 @@ def test_a_spec_says_whether_it_has_an_event_even_a_null_one() -> None:
 
 @given(st.uuids(), st.dates(min_value=date(2020, 1, 1), max_value=date(2100, 1, 1)))
 def test_a_derived_id_has_the_pattern_and_never_changes(uid: Any, created: date) -> None:
-    import re
-
     first = derive_execution_id(created, str(uid))
     assert re.fullmatch(EXECUTION_ID_PATTERN, first)
     assert first == derive_execution_id(created, str(uid))
@@ -90,3 +90,18 @@ def test_the_report_token_neither_shows_nor_makes_a_request_another() -> None:
     assert "hush" not in repr(secret)
     assert "hush" not in secret.model_dump_json()
     assert request_digest_fields(plain) == request_digest_fields(secret)
+
+
+def test_an_error_is_reported_as_failed_and_everything_else_as_it_is() -> None:
+    result = ExecutionResult(
+        execution_id="exec_20260115_a1b2c3d4",
+        status="error",
+        reason="SandboxError",
+        stderr="bwrap: no",
+        exit_code=-1,
+        execution_time=0.1,
+        metrics=ExecutionMetrics(duration_ms=100),
+    )
+    report = ResultReport.of(result)
+    assert (report.status, report.reason, report.stderr) == ("failed", "SandboxError", "bwrap: no")
+    assert ResultReport.of(result.model_copy(update={"status": "timeout"})).status == "timeout"

@@ -1,0 +1,81 @@
+# Every target works from a fresh clone; `make help` lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+VENV := $(shell source scripts/venv-path && printf %s "$$VENV")
+PYTHON := $(VENV)/bin/python
+DEVCLUSTER := $(PYTHON) -m devcluster
+IN_CLUSTER := $(DEVCLUSTER) run --
+EXECUTOR_IMAGE := sandbox-executor/executor:dev
+CONTROLLER_IMAGE := sandbox-executor/controller:dev
+E2E_ARGS ?=
+
+.PHONY: help
+help: ## Lists the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 18
+
+.PHONY: setup
+setup: ## System packages and the virtual environment
+	@scripts/setup
+
+.PHONY: demo
+demo: ## Runs examples/hello.yaml on this machine, without a cluster
+	@scripts/setup requirements.txt
+	@cd / && $(PYTHON) -P -m sandbox_run -f $(CURDIR)/examples/hello.yaml
+
+.PHONY: check
+check: setup ## Lint, format, types, layering, the chart
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+	$(DEVCLUSTER) tool helm -- lint --strict deploy/helm/sandbox-executor
+
+.PHONY: test
+test: check test-local test-e2e ## Everything: lint, types, unit, integration, security, e2e on the kind cluster
+
+.PHONY: test-local
+test-local: setup ## Unit, integration and security tests: no cluster
+	$(PYTHON) -m pytest tests/unit tests/integration tests/security
+
+.PHONY: test-e2e
+test-e2e: setup ## The e2e tests on the kind cluster
+	@scripts/test-e2e $(PYTHON) $(E2E_ARGS)
+
+.PHONY: test-e2e-current
+test-e2e-current: setup ## The e2e tests on the cluster of KUBECONFIG
+	$(PYTHON) -m pytest tests/e2e --cluster=current $(E2E_ARGS)
+
+.PHONY: images
+images: setup ## Builds both container images
+	$(DEVCLUSTER) build-image --target executor --tag $(EXECUTOR_IMAGE)
+	$(DEVCLUSTER) build-image --target controller --tag $(CONTROLLER_IMAGE)
+
+.PHONY: cluster-up
+cluster-up: setup ## A kind cluster, also where Docker, kind or a node image are missing
+	$(DEVCLUSTER) up
+
+.PHONY: cluster-down
+cluster-down: setup ## Removes the cluster and everything that was started for it
+	$(DEVCLUSTER) down
+
+.PHONY: demo-cluster
+demo-cluster: cluster-up images ## Chart installed on the kind cluster, examples applied, results shown
+	$(DEVCLUSTER) load-image $(EXECUTOR_IMAGE) $(CONTROLLER_IMAGE)
+	$(IN_CLUSTER) scripts/demo-cluster
+
+.PHONY: bench
+bench: cluster-up images ## An Execution against a Kubernetes Job, on the kind cluster
+	$(DEVCLUSTER) load-image $(EXECUTOR_IMAGE) $(CONTROLLER_IMAGE)
+	$(IN_CLUSTER) scripts/install
+	$(IN_CLUSTER) $(PYTHON) -m benchmarks.execution_against_job --image $(EXECUTOR_IMAGE)
+
+.PHONY: crds
+crds: setup ## Writes deploy/crds and the chart's copies from the models
+	$(PYTHON) -m contracts.crd deploy/crds
+	cp deploy/crds/*.yaml deploy/helm/sandbox-executor/crds/
+
+.PHONY: lock
+lock: ## Locks the requirements with hashes
+	scripts/lock

@@ -1,0 +1,15 @@
+"""Options of the whole suite. Fixtures stand beside the tests that use them."""
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("sandbox-executor")
+    group.addoption(
+        "--cluster",
+        choices=("kind", "current"),
+        default="kind",
+        help="kind: the cluster of devcluster/, made when it is not there; current: the one that KUBECONFIG names",
+    )
+    group.addoption("--executor-image", default="sandbox-executor/executor:dev")
+    group.addoption("--controller-image", default="sandbox-executor/controller:dev")

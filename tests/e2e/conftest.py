@@ -1,0 +1,105 @@
+"""A real cluster with the chart installed, and a namespace for each test.
+
+With ``--cluster=kind`` (the default) the tests run inside ``python -m devcluster run --``, and pytest-kind's
+KindCluster creates the cluster or takes the one that is there. With ``--cluster=current`` everything happens
+on the cluster that KUBECONFIG names, which must be able to get the two images.
+"""
+
+import secrets
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from tests.e2e.cluster import EXECUTOR_PODS, RELEASE, REPOSITORY, SYSTEM_NAMESPACE, Tenant, Tools, eventually
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "tests/e2e" in item.nodeid:
+            item.add_marker(pytest.mark.e2e)
+            item.add_marker(pytest.mark.timeout(300))
+
+
+@pytest.fixture(scope="session")
+def tools(request: pytest.FixtureRequest) -> Iterator[Tools]:
+    """kubectl and helm on a cluster that is up and holds the images."""
+    if request.config.getoption("--cluster") == "current":
+        yield Tools()
+        return
+    from pytest_kind import KindCluster
+
+    from devcluster.cluster import Cluster
+
+    cluster = Cluster.current()
+    existed = cluster.exists()
+    kind = KindCluster(cluster.name, cluster.kubeconfig, **cluster.kind_arguments())
+    kind.create(cluster.kind_config)
+    cluster.finish()
+    images = [request.config.getoption("--executor-image"), request.config.getoption("--controller-image")]
+    subprocess.run([sys.executable, "-m", "devcluster", "load-image", *images], check=True, cwd=REPOSITORY)
+    yield Tools(str(cluster.kubectl_path), str(cluster.helm_path))
+    kind.api.session.close()
+    if not existed and not request.config.getoption("keep_cluster"):
+        kind.delete()
+
+
+@pytest.fixture(scope="session")
+def installed(request: pytest.FixtureRequest, tools: Tools) -> Iterator[Tools]:
+    """The chart, with a default pool of two pods with four slots each, ready."""
+    executor, controller = (request.config.getoption(f"--{part}-image") for part in ("executor", "controller"))
+    tools.kubectl("apply", "-f", "-", stdin=_NAMESPACE)
+    tools.helm(
+        *("upgrade", "--install", RELEASE, str(REPOSITORY / "deploy/helm/sandbox-executor")),
+        *("--namespace", SYSTEM_NAMESPACE, "--wait", "--timeout", "3m"),
+        *("--set", "defaultPool.replicas=2", "--set", "defaultPool.concurrency=4"),
+        *_image("controller", controller),
+        *_image("executor", executor),
+    )
+    eventually(lambda: len(_ready(tools)) == 2, timeout_s=120, interval_s=1)
+    yield tools
+    tools.helm("uninstall", RELEASE, "--namespace", SYSTEM_NAMESPACE, "--wait")
+    tools.kubectl("delete", "namespace", SYSTEM_NAMESPACE, "--wait=false")
+
+
+def _image(part: str, image: str) -> list[str]:
+    repository, _, tag = image.rpartition(":")
+    return [
+        *("--set", f"{part}.image.repository={repository}", "--set", f"{part}.image.tag={tag}"),
+        *("--set", f"{part}.image.pullPolicy=IfNotPresent"),
+    ]
+
+
+def _ready(tools: Tools) -> list[str]:
+    return [
+        pod["metadata"]["name"]
+        for pod in tools.pods(EXECUTOR_PODS)
+        if any(c["type"] == "Ready" and c["status"] == "True" for c in pod["status"].get("conditions", []))
+    ]
+
+
+_NAMESPACE = f"""
+apiVersion: v1
+kind: Namespace
+metadata:
+  name: {SYSTEM_NAMESPACE}
+  labels: {{pod-security.kubernetes.io/enforce: privileged}}
+"""
+
+
+@pytest.fixture
+def tenant(installed: Tools) -> Iterator[Tenant]:
+    """A new namespace, deleted afterwards with everything in it."""
+    namespace = f"e2e-{secrets.token_hex(4)}"
+    installed.kubectl("create", "namespace", namespace)
+    yield Tenant(installed, namespace)
+    installed.kubectl("delete", "namespace", namespace, "--wait=false")
+
+
+@pytest.fixture
+def pool_name(installed: Tools) -> Iterator[str]:
+    """A name for a pool that the test may create; the pool is deleted afterwards."""
+    name = f"pool-{secrets.token_hex(4)}"
+    yield name
+    installed.kubectl("delete", "executorpool", name, "--ignore-not-found", "--wait=false")

@@ -1,0 +1,28 @@
+"""Pods and controllers that go away: every Execution still ends once, with the truth."""
+
+from tests.e2e.cluster import CONTROLLER_PODS, SYSTEM_NAMESPACE, Tenant, condition, eventually
+
+_SLEEPS = "import time\ndef handler(event):\n    time.sleep(event)\n    return 'slept'\n"
+
+
+def test_an_execution_whose_pod_is_killed_is_crashed_and_says_so(tenant: Tenant) -> None:
+    tenant.create("orphan", _SLEEPS, timeoutSeconds=300, event=200)
+    status = eventually(lambda: (s := tenant.status("orphan")).get("phase") == "Running" and s)
+    tenant.tools.kubectl("delete", "pod", status["podName"], "-n", SYSTEM_NAMESPACE, "--wait=false", "--grace-period=1")
+    ended = tenant.finished("orphan")
+    assert ended["phase"] == "Crashed"
+    assert condition(ended, "Finished")["reason"] in ("PodTerminated", "ContainerKilled")
+    assert status["podName"] in condition(ended, "Finished")["message"]
+    assert tenant.run("next", "def handler(event): return 1")["phase"] == "Succeeded", "the pool goes on"
+
+
+def test_a_controller_that_is_killed_and_comes_back_finishes_what_ran_and_what_waited(tenant: Tenant) -> None:
+    tenant.create("through", _SLEEPS, timeoutSeconds=120, event=8)
+    eventually(lambda: tenant.status("through").get("phase") == "Running")
+    (controller,) = tenant.tools.pods(CONTROLLER_PODS)
+    name = controller["metadata"]["name"]
+    tenant.tools.kubectl("delete", "pod", name, "-n", SYSTEM_NAMESPACE, "--grace-period=0", "--force")
+    tenant.create("while-away", "def handler(event): return 1")
+
+    assert tenant.finished("through", timeout_s=120)["returnValue"] == "slept"
+    assert tenant.finished("while-away")["phase"] == "Succeeded"
