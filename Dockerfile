@@ -5,7 +5,6 @@
 ARG BASE_IMAGE=python:3.11-slim-bookworm
 
 FROM ${BASE_IMAGE} AS build
-ARG PIP_CERT
 WORKDIR /src
 RUN python3 -m venv /opt/sandbox-executor
 COPY requirements.txt ./

@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-VENV := $(shell source scripts/venv-path && printf %s "$$VENV")
+VENV := $(CURDIR)/.venv
 PYTHON := $(VENV)/bin/python
 DEVCLUSTER := $(PYTHON) -m devcluster
 IN_CLUSTER := $(DEVCLUSTER) run --
@@ -22,7 +22,7 @@ setup: ## System packages and the virtual environment
 .PHONY: demo
 demo: ## Runs examples/hello.yaml on this machine, without a cluster
 	@scripts/setup requirements.txt
-	@cd / && $(PYTHON) -P -m sandbox_run -f $(CURDIR)/examples/hello.yaml
+	@$(PYTHON) -m sandbox_run -f examples/hello.yaml
 
 .PHONY: check
 check: setup ## Lint, format, types, layering, the chart

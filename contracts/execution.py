@@ -213,9 +213,9 @@ class ExecutionError(KubeModel):
 
     error_code: str
     description: str
-    error_detail: str = ""
-    solution: str = ""
-    request_id: str = ""
+    error_detail: str | None = None
+    solution: str | None = None
+    request_id: str | None = None
 
 
 class StatusMetrics(KubeModel):

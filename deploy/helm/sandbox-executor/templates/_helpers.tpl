@@ -1,0 +1,95 @@
+{{- define "sandbox-executor.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" -}}
+{{- end -}}
+
+{{/* At most 44 characters: "-seccomp-installer" and a Service's "-controller" are added to it. */}}
+{{- define "sandbox-executor.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 44 | trimSuffix "-" -}}
+{{- else -}}
+{{- $name := default .Chart.Name .Values.nameOverride -}}
+{{- if contains $name .Release.Name -}}
+{{- .Release.Name | trunc 44 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name $name | trunc 44 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "sandbox-executor.controllerName" -}}
+{{ include "sandbox-executor.fullname" . }}-controller
+{{- end -}}
+
+{{- define "sandbox-executor.installerName" -}}
+{{ include "sandbox-executor.fullname" . }}-seccomp-installer
+{{- end -}}
+
+{{- define "sandbox-executor.labels" -}}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{ include "sandbox-executor.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+app.kubernetes.io/part-of: sandbox-executor
+{{- end -}}
+
+{{- define "sandbox-executor.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "sandbox-executor.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "sandbox-executor.controllerSelectorLabels" -}}
+{{ include "sandbox-executor.selectorLabels" . }}
+app.kubernetes.io/component: controller
+{{- end -}}
+
+{{- define "sandbox-executor.installerSelectorLabels" -}}
+{{ include "sandbox-executor.selectorLabels" . }}
+app.kubernetes.io/component: seccomp-installer
+{{- end -}}
+
+{{/* The labels that the controller gives to executor pods (controller/names.py, EXECUTOR_LABELS). */}}
+{{- define "sandbox-executor.executorPodLabels" -}}
+app.kubernetes.io/name: sandbox-executor
+app.kubernetes.io/component: executor
+app.kubernetes.io/managed-by: sandbox-executor-controller
+{{- end -}}
+
+{{- define "sandbox-executor.controllerImage" -}}
+{{ printf "%s:%s" .Values.controller.image.repository (default .Chart.AppVersion .Values.controller.image.tag) }}
+{{- end -}}
+
+{{- define "sandbox-executor.executorImage" -}}
+{{ printf "%s:%s" .Values.executor.image.repository (default .Chart.AppVersion .Values.executor.image.tag) }}
+{{- end -}}
+
+{{- define "sandbox-executor.executorSecretName" -}}
+{{ default (printf "%s-executor" (include "sandbox-executor.fullname" .)) .Values.secrets.executor.existingSecret }}
+{{- end -}}
+
+{{- define "sandbox-executor.controllerSecretName" -}}
+{{ default (printf "%s-controller" (include "sandbox-executor.fullname" .)) .Values.secrets.controller.existingSecret }}
+{{- end -}}
+
+{{/*
+The installed profile's name holds a hash of its content: pods that run keep the file that they
+started with, and can restart with it, while a new version is rolled out.
+*/}}
+{{- define "sandbox-executor.installedProfileFile" -}}
+executor-{{ .Files.Get "files/executor-seccomp.json" | sha256sum | trunc 12 }}.json
+{{- end -}}
+
+{{/* Below the kubelet's seccomp folder; what securityContext.seccompProfile.localhostProfile takes. */}}
+{{- define "sandbox-executor.localhostProfile" -}}
+{{- if .Values.seccompProfile.localhostProfile -}}
+{{ .Values.seccompProfile.localhostProfile }}
+{{- else if .Values.seccompProfile.installer.enabled -}}
+sandbox-executor/{{ include "sandbox-executor.installedProfileFile" . }}
+{{- end -}}
+{{- end -}}
+
+{{/* A Secret's value as it is in the cluster (base64), else a new random one: "name" "key" in "root". */}}
+{{- define "sandbox-executor.secretValue" -}}
+{{- $found := lookup "v1" "Secret" .root.Release.Namespace .name -}}
+{{- $old := dig "data" .key "" ($found | default dict) -}}
+{{- default (randAlphaNum 48 | b64enc) $old | quote -}}
+{{- end -}}
