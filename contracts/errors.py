@@ -14,6 +14,7 @@ class ErrorCode(StrEnum):
     METHOD_NOT_ALLOWED = "Executor.MethodNotAllowed"
     CONFLICT = "Executor.Conflict"
     QUEUE_FULL = "Executor.QueueFull"
+    TERMINATING = "Executor.Terminating"
     INTERNAL = "Executor.InternalError"
 
     @property
@@ -29,6 +30,7 @@ _HTTP_STATUS = {
     ErrorCode.METHOD_NOT_ALLOWED: 405,
     ErrorCode.CONFLICT: 409,
     ErrorCode.QUEUE_FULL: 503,
+    ErrorCode.TERMINATING: 503,
     ErrorCode.INTERNAL: 500,
 }
 

@@ -98,14 +98,23 @@ class ExecutionRequest(BaseModel):
         return "event" in self.model_fields_set
 
 
+def _rounded(digits: int) -> AfterValidator:
+    """A figure as a person can read it; what is cut off is below what can be measured."""
+    return AfterValidator(lambda value: round(value, digits))
+
+
+Milliseconds = Annotated[float, Field(ge=0), _rounded(3)]
+Mebibytes = Annotated[float, Field(ge=0), _rounded(2)]
+
+
 class ExecutionMetrics(BaseModel):
     """Usage of the sandboxed processes alone, never of the executor."""
 
     model_config = ConfigDict(frozen=True)
 
-    duration_ms: float = Field(ge=0, description="Wall time from the start of the sandbox to its end.")
-    cpu_time_ms: float = Field(default=0.0, ge=0, description="User and system time, descendants included.")
-    peak_memory_mb: float = Field(default=0.0, ge=0, description="Peak resident memory of the process tree, MiB.")
+    duration_ms: Milliseconds = Field(description="Wall time from the start of the sandbox to its end.")
+    cpu_time_ms: Milliseconds = Field(default=0.0, description="User and system time, descendants included.")
+    peak_memory_mb: Mebibytes = Field(default=0.0, description="Peak resident memory of the process tree, MiB.")
     io_read_bytes: int = Field(default=0, ge=0, description="Read from storage (page cache hits are not counted).")
     io_write_bytes: int = Field(default=0, ge=0, description="Written to storage.")
 

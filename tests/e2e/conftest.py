@@ -54,6 +54,7 @@ def installed(request: pytest.FixtureRequest, tools: Tools) -> Iterator[Tools]:
         *("upgrade", "--install", RELEASE, str(REPOSITORY / "deploy/helm/sandbox-executor")),
         *("--namespace", SYSTEM_NAMESPACE, "--wait", "--timeout", "3m"),
         *("--set", "defaultPool.replicas=2", "--set", "defaultPool.concurrency=4"),
+        *("--set", "defaultPool.resources.requests.cpu=100m", "--set", "defaultPool.resources.requests.memory=128Mi"),
         *_image("controller", controller),
         *_image("executor", executor),
     )

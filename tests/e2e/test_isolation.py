@@ -68,7 +68,7 @@ def connect(address):
 def digests():
     found = []
     for top, folders, files in os.walk("/"):
-        folders[:] = [name for name in folders if os.path.join(top, name) not in ("/usr", "/proc", "/sys")]
+        folders[:] = [name for name in folders if os.path.join(top, name) not in ("/usr", "/proc", "/sys", "/dev")]
         for name in files:
             try:
                 found.append(hashlib.sha256(open(os.path.join(top, name), "rb").read(4096).strip()).hexdigest())

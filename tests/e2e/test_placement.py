@@ -12,7 +12,8 @@ def test_an_execution_waits_for_its_pool_and_runs_when_it_is_created(tenant: Ten
     assert condition(status, "Scheduled")["reason"] == "PoolNotFound"
     assert pool_name in condition(status, "Scheduled")["message"]
 
-    tenant.tools.kubectl("create", "-f", "-", stdin=yaml.safe_dump(pool(pool_name, replicas=1, concurrency=1)))
+    small = pool(pool_name, replicas=1, concurrency=1, resources={"requests": {"cpu": "100m", "memory": "128Mi"}})
+    tenant.tools.kubectl("create", "-f", "-", stdin=yaml.safe_dump(small))
     assert tenant.finished("early", timeout_s=90)["phase"] == "Succeeded"
 
 

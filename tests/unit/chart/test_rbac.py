@@ -28,6 +28,7 @@ def test_cluster_wide_permissions_of_the_controller(chart: Rendered) -> None:
         *((ours, "executions", verb) for verb in ("get", "list", "watch", "delete")),
         *((ours, "executorpools", verb) for verb in ("get", "list", "watch")),
         (ours, "executions/status", "patch"),
+        (ours, "executions/status", "update"),
         (ours, "executorpools/status", "patch"),
         ("", "events", "create"),
         ("", "namespaces", "get"),
