@@ -7,6 +7,8 @@ VENV := $(CURDIR)/.venv
 PYTHON := $(VENV)/bin/python
 DEVCLUSTER := $(PYTHON) -m devcluster
 IN_CLUSTER := $(DEVCLUSTER) run --
+# helm, etcd and kube-apiserver for tests without a cluster; the first time this builds them.
+WITH_TOOLS = tools=$$($(DEVCLUSTER) test-tools) && KUBE_ASSETS_DIR="$$tools" PATH="$$tools:$$PATH"
 EXECUTOR_IMAGE := sandbox-executor/executor:dev
 CONTROLLER_IMAGE := sandbox-executor/controller:dev
 E2E_ARGS ?=
@@ -30,14 +32,14 @@ check: setup ## Lint, format, types, layering, the chart
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
-	$(DEVCLUSTER) tool helm -- lint --strict deploy/helm/sandbox-executor
+	$(WITH_TOOLS) helm lint --quiet --strict --kube-version v1.34.0 deploy/helm/sandbox-executor
 
 .PHONY: test
-test: check test-local test-e2e ## Everything: lint, types, unit, integration, security, e2e on the kind cluster
+test: check test-local test-e2e ## Everything: check, unit, integration, security, e2e on the kind cluster
 
 .PHONY: test-local
 test-local: setup ## Unit, integration and security tests: no cluster
-	$(PYTHON) -m pytest tests/unit tests/integration tests/security
+	$(WITH_TOOLS) $(PYTHON) -m pytest tests/unit tests/integration tests/security
 
 .PHONY: test-e2e
 test-e2e: setup ## The e2e tests on the kind cluster
@@ -75,6 +77,10 @@ bench: cluster-up images ## An Execution against a Kubernetes Job, on the kind c
 crds: setup ## Writes deploy/crds and the chart's copies from the models
 	$(PYTHON) -m contracts.crd deploy/crds
 	cp deploy/crds/*.yaml deploy/helm/sandbox-executor/crds/
+
+.PHONY: seccomp
+seccomp: setup ## Writes the chart's seccomp profile from its table
+	$(PYTHON) -m deploy.seccomp.profile
 
 .PHONY: lock
 lock: ## Locks the requirements with hashes

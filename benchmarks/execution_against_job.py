@@ -102,7 +102,7 @@ def measure(image: str, executions: int, jobs: int) -> Samples:
     config.load_config()
     core, api = client.CoreV1Api(), client.CustomObjectsApi()
     namespace = f"bench-{secrets.token_hex(4)}"
-    core.create_namespace({"metadata": {"name": namespace}})
+    core.create_namespace(client.V1Namespace(metadata=client.V1ObjectMeta(name=namespace)))
     ours = Kind(GROUP, VERSION, EXECUTION_PLURAL, execution)
     theirs = Kind("batch", "v1", "jobs", lambda name: job(name, image))
     samples = Samples([], [])

@@ -1,0 +1,261 @@
+"""The executor's HTTP API: routes only. Each parses, calls the service, and answers (``contracts.executor_api``)."""
+
+import asyncio
+import os
+import time
+from dataclasses import dataclass
+from typing import Any, Final
+
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.utils import get_openapi
+from fastapi.responses import Response
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
+
+from contracts.errors import ErrorBody
+from contracts.executor_api import (
+    ExecutionAccepted,
+    ExecutionList,
+    ExecutionRequest,
+    ExecutionResult,
+    ExecutionState,
+    Health,
+    IsolationLevel,
+    Unhealthy,
+)
+from executor_runtime import VERSION, artifacts
+from executor_runtime.errors import MethodNotAllowed, NotFound, RequestError, ValidationFailed
+from executor_runtime.metrics import CONTENT_TYPE, Metrics
+from executor_runtime.middleware import RequestContext
+from executor_runtime.records import Record
+from executor_runtime.request import RequestReader
+from executor_runtime.sandbox import SandboxError
+from executor_runtime.secret import Token
+from executor_runtime.service import Service
+
+_CHUNK_BYTES: Final = 256 * 1024
+_PREFER: Final = "respond-async"
+_ERROR: Final[dict[str, Any]] = {"model": ErrorBody}
+_EXAMPLE: Final = {
+    "code": "def handler(event):\n    return {'hello': event['name']}\n",
+    "language": "python",
+    "execution_id": "exec_20260115_a1b2c3d4",
+    "timeout": 30,
+    "event": {"name": "world"},
+}
+
+
+@dataclass(frozen=True)
+class Api:
+    """What the routes need."""
+
+    service: Service
+    metrics: Metrics
+    token: Token
+    isolation: IsolationLevel
+    debug: bool = False
+
+
+def build_app(api: Api) -> FastAPI:
+    """The ASGI application."""
+    app = FastAPI(title="sandbox-executor", version=VERSION, docs_url=None, redoc_url=None, redirect_slashes=False)
+    app.include_router(_execution_routes(api))
+    app.include_router(_observation_routes(api))
+    app.add_middleware(RequestContext, token=api.token, metrics=api.metrics, debug=api.debug)
+    app.add_exception_handler(HTTPException, _translate_http_exception)
+    app.add_exception_handler(RequestValidationError, _translate_validation_error)
+    app.openapi = lambda: _describe(app)  # type: ignore[method-assign]
+    return app
+
+
+def _execution_routes(api: Api) -> APIRouter:
+    router = APIRouter(tags=["executions"], responses={401: _ERROR, 500: _ERROR})
+    reader = RequestReader()
+    service = api.service
+
+    @router.post(
+        "/execute",
+        summary="Run code",
+        response_model=None,
+        responses={
+            200: {"model": ExecutionResult, "description": "It has ended."},
+            202: {"model": ExecutionAccepted, "description": "It is accepted (Prefer: respond-async)."},
+            400: _ERROR,
+            409: _ERROR,
+            503: _ERROR,
+        },
+    )
+    async def execute(request: Request) -> Response:
+        wanted = await reader.read(request)
+        record = service.submit(wanted)
+        if _prefers_async(request):
+            return _answer(_accept(record), 202, {"Preference-Applied": _PREFER})
+        return Response(await service.wait(record), media_type="application/json")
+
+    @router.get("/executions", summary="Active and recent executions, oldest first", response_model=ExecutionList)
+    async def list_executions() -> Response:
+        return _answer(ExecutionList(executions=[record.describe() for record in service.recent()]))
+
+    @router.get(
+        "/executions/{execution_id}",
+        summary="State of an execution, and its result once it has ended",
+        response_model=ExecutionState,
+        responses={404: _ERROR},
+    )
+    async def get_execution(execution_id: str) -> Response:
+        return Response(service.find(execution_id).encode(), media_type="application/json")
+
+    @router.delete(
+        "/executions/{execution_id}",
+        summary="Cancel an execution and wait until it has ended",
+        response_model=ExecutionState,
+        responses={404: _ERROR},
+    )
+    async def cancel_execution(execution_id: str) -> Response:
+        return Response((await service.cancel(execution_id)).encode(), media_type="application/json")
+
+    @router.get(
+        "/executions/{execution_id}/artifacts/{path:path}",
+        summary="One artifact's bytes",
+        response_model=None,
+        responses={200: {"content": {"application/octet-stream": {}}}, 404: _ERROR},
+    )
+    async def get_artifact(execution_id: str, path: str) -> Response:
+        return await _stream_artifact(service, execution_id, path)
+
+    return router
+
+
+def _observation_routes(api: Api) -> APIRouter:
+    router = APIRouter(tags=["observation"], responses={500: _ERROR})
+    started = time.monotonic()
+
+    @router.get("/health", response_model=Health, responses={503: {"model": Unhealthy}})
+    async def health() -> Response:
+        if api.service.terminating:
+            return _answer(Unhealthy(reason="terminating"), 503)
+        return _answer(
+            Health(
+                version=VERSION,
+                uptime_seconds=round(time.monotonic() - started, 3),
+                active_executions=api.service.active,
+                isolation=api.isolation,
+            )
+        )
+
+    @router.get("/metrics", response_model=None, responses={200: {"content": {"text/plain": {}}}})
+    async def metrics() -> Response:
+        return Response(api.metrics.render(), headers={"Content-Type": CONTENT_TYPE})
+
+    return router
+
+
+def _answer(body: BaseModel, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(body.model_dump_json(), status, headers, media_type="application/json")
+
+
+def _prefers_async(request: Request) -> bool:
+    """RFC 7240: a list of preferences, in one header or several."""
+    preferences = ",".join(request.headers.getlist("prefer")).lower().split(",")
+    return any(preference.partition(";")[0].strip() == _PREFER for preference in preferences)
+
+
+def _accept(record: Record) -> ExecutionAccepted:
+    if record.state != "ended":
+        message = f"Accepted; it is {record.state}."
+        return ExecutionAccepted(execution_id=record.execution_id, status=record.state, message=message)
+    if record.status is None:
+        message = "The executor was terminated before it ended."
+        return ExecutionAccepted(execution_id=record.execution_id, status="error", message=message)
+    return ExecutionAccepted(execution_id=record.execution_id, status=record.status, message=record.message)
+
+
+async def _stream_artifact(service: Service, execution_id: str, path: str) -> Response:
+    known = service.find(execution_id)
+    missing = NotFound(
+        "No such artifact.",
+        solution="Artifacts are listed in the result, and kept for WORKSPACE_RETENTION_SECONDS after the end.",
+    )
+    if not isinstance(known, Record) or known.workspace is None or known.state != "ended":
+        raise missing
+    try:
+        return _ArtifactResponse(await asyncio.to_thread(artifacts.open_artifact, known.workspace, path))
+    except SandboxError:
+        raise missing from None
+
+
+class _ArtifactResponse(Response):
+    """Exactly as many bytes as the file had when it was opened; closes the descriptor in any case."""
+
+    def __init__(self, opened: artifacts.OpenArtifact) -> None:
+        # Never a type that a browser would run: the bytes come from untrusted code.
+        super().__init__(
+            media_type="application/octet-stream",
+            headers={
+                "Content-Length": str(opened.size),
+                "X-Content-Type-Options": "nosniff",
+                "Content-Disposition": "attachment",
+            },
+        )
+        self._opened = opened
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        left = self._opened.size
+        try:
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            while left > 0:
+                chunk = await asyncio.to_thread(os.read, self._opened.descriptor, min(_CHUNK_BYTES, left))
+                if not chunk:
+                    raise ConnectionAbortedError("the artifact became shorter while it was read")
+                left -= len(chunk)
+                await send({"type": "http.response.body", "body": chunk, "more_body": left > 0})
+            if self._opened.size == 0:
+                await send({"type": "http.response.body", "body": b""})
+        finally:
+            os.close(self._opened.descriptor)
+
+
+async def _translate_http_exception(_request: Request, error: Exception) -> Response:
+    """The framework's own refusals; ``RequestContext`` gives them their form."""
+    if isinstance(error, HTTPException) and error.status_code == 405:
+        raise MethodNotAllowed((error.headers or {}).get("Allow", ""))
+    if isinstance(error, HTTPException) and error.status_code == 404:
+        raise NotFound("There is nothing at this path.", solution="GET /openapi.json lists the paths.")
+    raise RequestError("The request cannot be answered.") from error
+
+
+async def _translate_validation_error(_request: Request, error: Exception) -> Response:
+    raise ValidationFailed("The request is not valid.", solution="See /openapi.json.") from error
+
+
+def _describe(app: FastAPI) -> dict[str, Any]:
+    """The OpenAPI document. The request body is read by hand, so its schema is put in by hand, from the model."""
+    if app.openapi_schema is None:
+        document = get_openapi(title=app.title, version=app.version, routes=app.routes)
+        schema = ExecutionRequest.model_json_schema(ref_template="#/components/schemas/{model}")
+        schemas = document["components"]["schemas"]
+        schemas.update(schema.pop("$defs", {}))
+        schemas["ExecutionRequest"] = schema
+        document["paths"]["/execute"]["post"]["requestBody"] = {
+            "required": True,
+            "content": {
+                "application/json": {"schema": {"$ref": "#/components/schemas/ExecutionRequest"}, "example": _EXAMPLE}
+            },
+        }
+        document["paths"]["/execute"]["post"]["parameters"] = [
+            {"name": "Prefer", "in": "header", "required": False, "schema": {"type": "string", "example": _PREFER}}
+        ]
+        _drop_framework_errors(document)
+        app.openapi_schema = document
+    return app.openapi_schema
+
+
+def _drop_framework_errors(document: dict[str, Any]) -> None:
+    """FastAPI describes a 422 of its own; here every refusal is a 400 in the form of ``ErrorBody``."""
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            operation["responses"].pop("422", None)
+    for name in ("HTTPValidationError", "ValidationError"):
+        document["components"]["schemas"].pop(name, None)

@@ -1,0 +1,200 @@
+"""Makes an ExecutionResult of what a sandbox gave. Pure: the same run always has the same result.
+
+``exit_code`` follows the shell's convention, 128 + signal, for a run that a signal ended; -1 is for the two
+cases that ``spec.md`` names, timeout and a sandbox that failed.
+"""
+
+import json
+import math
+import re
+import signal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pydantic import JsonValue
+
+from contracts.executor_api import ArtifactMetadata, ExecutionMetrics, ExecutionResult, Reason, ResultStatus
+from executor_runtime.sandbox.model import MIB, Ending, Job, Limits, RawRun, Usage
+
+MAX_DEPTH: Final = 200
+"""Levels of a return value; pydantic and other readers of the result stop not far above."""
+
+MARKER: Final = "===SANDBOX_RESULT==="
+"""Before and after the return value that JavaScript and shell code prints (T021)."""
+
+_MAX_MARKERS: Final = 1000
+"""Looked at, from the end: code that prints nothing else must not keep the executor busy."""
+
+_KILLED: Final = 128 + signal.SIGKILL
+_MAY_OVERFLOW: Final = re.compile(rb"[eE]\+?[0-9]{3}|[0-9]{300}")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the ending means."""
+
+    status: ResultStatus
+    reason: Reason
+    exit_code: int
+    message: str
+    value: JsonValue = None
+
+
+def capture(job: Job, raw: RawRun, artifacts: Sequence[ArtifactMetadata]) -> ExecutionResult:
+    """The result of a run that has ended."""
+    verdict = judge(job, raw)
+    stdout, value = (raw.stdout.text, verdict.value) if job.language == "python" else split_marked(raw.stdout.text)
+    return ExecutionResult(
+        execution_id=job.execution_id,
+        status=verdict.status,
+        reason=verdict.reason,
+        message=verdict.message,
+        stdout=stdout,
+        stderr=raw.stderr.text,
+        stdout_truncated=raw.stdout.truncated,
+        stderr_truncated=raw.stderr.truncated,
+        exit_code=verdict.exit_code,
+        execution_time=raw.usage.duration_s,
+        return_value=value if verdict.status == "success" else None,
+        metrics=build_metrics(raw.usage),
+        artifacts=[artifact.path for artifact in artifacts],
+        artifact_metadata=list(artifacts),
+    )
+
+
+def split_marked(text: str) -> tuple[str, JsonValue]:
+    """(stdout without what it marks as return value, that value), for JavaScript and shell (T021).
+
+    Between two markers stands JSON. Of several such pairs the last one counts; a marker without a second one, and
+    a pair around something else than JSON, is output like any other.
+    """
+    pieces = text.rsplit(MARKER, _MAX_MARKERS)
+    plain = [pieces[0]]
+    at_line_start = not pieces[0] or pieces[0].endswith("\n")
+    value: JsonValue = None
+    at = 1
+    while at + 1 < len(pieces):
+        try:
+            value = parse_value(pieces[at].strip().encode())
+            plain.append(pieces[at + 1].removeprefix("\n") if at_line_start else pieces[at + 1])
+            at += 2
+        except ValueError:
+            plain.append(MARKER + pieces[at])
+            at += 1
+        at_line_start = plain[-1].endswith("\n") if plain[-1] else at_line_start
+    plain += [MARKER + piece for piece in pieces[at:]]
+    return "".join(plain), value
+
+
+def build_metrics(usage: Usage) -> ExecutionMetrics:
+    """The same in the units of the API."""
+    return ExecutionMetrics(
+        duration_ms=usage.duration_s * 1000,
+        cpu_time_ms=usage.cpu_time_s * 1000,
+        peak_memory_mb=usage.peak_memory_bytes / MIB,
+        io_read_bytes=usage.io_read_bytes,
+        io_write_bytes=usage.io_write_bytes,
+    )
+
+
+def judge(job: Job, raw: RawRun) -> Verdict:
+    """Status, reason and exit code of each ending."""
+    match raw.ending:
+        case Ending.FAILED:
+            return Verdict("error", "SandboxError", -1, f"the sandbox failed: {raw.failure}")
+        case Ending.TIMED_OUT:
+            return Verdict("timeout", "TimedOut", -1, f"the code ran longer than its timeout of {job.timeout_s:g} s")
+        case Ending.CANCELLED:
+            return Verdict("failed", "Cancelled", _KILLED, "the execution was cancelled")
+        case Ending.MEMORY_LIMIT:
+            limit = f"{job.limits.memory_bytes / MIB:g} MiB"
+            return Verdict("failed", "MemoryLimit", _KILLED, f"the code used more memory than its limit of {limit}")
+        case Ending.EXITED if raw.signal is not None:
+            return _judge_signal(raw.signal, job.limits)
+        case Ending.EXITED:
+            return _judge_exit(raw.exit_code or 0, raw.returned)
+
+
+def _judge_signal(number: int, limits: Limits) -> Verdict:
+    code = 128 + number
+    if number == signal.SIGXFSZ:
+        limit = f"{limits.file_size_bytes} bytes"
+        return Verdict("failed", "DiskLimit", code, f"the code wrote a file larger than its limit of {limit}")
+    if number == signal.SIGXCPU:
+        message = f"a process used more CPU time than its limit of {limits.cpu_seconds} s (SIGXCPU)"
+        return Verdict("failed", "Signaled", code, message)
+    return Verdict("failed", "Signaled", code, f"the process was ended by {signal_name(number)}")
+
+
+def signal_name(number: int) -> str:
+    """``SIGSEGV``, or ``signal 35`` for one without a name."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def _judge_exit(code: int, returned: bytes | None) -> Verdict:
+    """The exit code decides between success and failure; the return channel only says more about it."""
+    outcome, _, body = (returned or b"").partition(b"\n")
+    detail = body.decode(errors="replace")
+    if code == 0:
+        if outcome != b"returned":
+            return Verdict("success", "Completed", 0, "the code exited with 0 and returned no value")
+        try:
+            return Verdict("success", "Completed", 0, "the handler returned", parse_value(body))
+        except ValueError as error:
+            return Verdict("failed", "ResultNotSerializable", 1, f"the return value cannot be used: {error}")
+    match outcome:
+        case b"handler_missing":
+            return Verdict("failed", "HandlerMissing", code, "handler is not defined: define def handler(event)")
+        case b"raised":
+            return Verdict("failed", "HandlerRaised", code, f"the code raised {detail[:200]}; stderr has the traceback")
+        case b"not_serializable":
+            return Verdict("failed", "ResultNotSerializable", code, f"the return value is not JSON: {detail[:200]}")
+    return Verdict("failed", "NonZeroExit", code, f"the code exited with {code}")
+
+
+def parse_value(body: bytes) -> JsonValue:
+    """Strict JSON, of bounded depth, that can be written as JSON again; user code may have forged it.
+
+    Raises:
+        ValueError: it is not that.
+    """
+    parse_float = _finite if _MAY_OVERFLOW.search(body) else None
+    try:
+        value = json.loads(body.decode(), parse_constant=_refuse_constant, parse_float=parse_float)
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+    if body.count(b"[") + body.count(b"{") > MAX_DEPTH and _depth_over(value, MAX_DEPTH):
+        raise ValueError(f"it is nested deeper than {MAX_DEPTH} levels")
+    if b"\\u" in body:
+        json.dumps(value, ensure_ascii=False).encode()  # a lone surrogate has no UTF-8: UnicodeEncodeError
+    return value  # type: ignore[no-any-return]
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text[:20]} is too large a number")
+    return number
+
+
+def _depth_over(value: Any, limit: int) -> bool:
+    level = [value]
+    for _ in range(limit):
+        parts: list[Any] = []
+        for container in level:
+            if isinstance(container, dict):
+                parts += container.values()
+            elif isinstance(container, list):
+                parts += container
+        level = [part for part in parts if isinstance(part, dict | list)]
+        if not level:
+            return False
+    return True

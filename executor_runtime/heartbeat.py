@@ -1,0 +1,86 @@
+"""Tells the Control Plane that an execution still runs (the seed's US4).
+
+One task an execution. The beat is kept by deadlines, not by pauses between answers, and a call
+that hangs is given up when the next one is due: a Control Plane that does not answer neither
+delays the next beat nor piles up calls (T059).
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Final
+
+import structlog
+
+from contracts.control_plane_api import Heartbeat, heartbeat_path
+from executor_runtime.clock import Clock
+from executor_runtime.control_plane import Answer, Call, ControlPlane, Outcome
+
+INTERVAL_S: Final = 5.0
+
+log = structlog.get_logger()
+
+
+class Heart:
+    """Beats for one execution."""
+
+    def __init__(
+        self,
+        control_plane: ControlPlane,
+        execution_id: str,
+        token: str | None,
+        clock: Clock,
+        interval_s: float = INTERVAL_S,
+    ) -> None:
+        self._control_plane = control_plane
+        self._execution_id = execution_id
+        self._token = token
+        self._clock = clock
+        self._interval_s = interval_s
+        self._call: asyncio.Task[Answer] | None = None
+
+    @contextlib.asynccontextmanager
+    async def beating(self) -> AsyncIterator[None]:
+        """Beats while the block runs. Afterwards no call is under way, so none can follow the result (T060)."""
+        loop = asyncio.create_task(self._beat_forever(), name=f"heartbeat {self._execution_id}")
+        try:
+            yield
+        finally:
+            loop.cancel()
+            await asyncio.gather(loop, return_exceptions=True)
+            await self._give_up_call()
+
+    async def _beat_forever(self) -> None:
+        due = self._clock.monotonic()
+        while True:
+            # The first one after a whole interval: a short execution costs no call. After a stall, no burst.
+            now = self._clock.monotonic()
+            due = due + self._interval_s if due + self._interval_s > now else now + self._interval_s
+            await self._clock.sleep(due - now)
+            if await self._give_up_call():
+                log.error("heartbeat_unanswered", execution_id=self._execution_id)
+            self._call = asyncio.create_task(self._send())
+            self._call.add_done_callback(self._log_failure)
+
+    async def _send(self) -> Answer:
+        body = Heartbeat(timestamp=self._clock.now()).model_dump_json(exclude_none=True).encode()
+        return await self._control_plane.post(Call(heartbeat_path(self._execution_id), body, self._token))
+
+    async def _give_up_call(self) -> bool:
+        """Ends the call that is under way; whether there was one."""
+        call = self._call
+        if call is None or call.done():
+            return False
+        call.cancel()
+        await asyncio.wait([call])
+        return True
+
+    def _log_failure(self, call: asyncio.Task[Answer]) -> None:
+        """T066: a failed heartbeat is logged and changes nothing else."""
+        if call.cancelled():
+            return
+        error = call.exception()
+        if error is not None:
+            log.error("heartbeat_failed", execution_id=self._execution_id, error=type(error).__name__)
+        elif call.result().outcome is not Outcome.ACCEPTED:
+            log.error("heartbeat_failed", execution_id=self._execution_id, answer=call.result().detail)

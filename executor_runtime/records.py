@@ -1,0 +1,152 @@
+"""What this executor knows of each execution id: the reason why nothing ever runs twice.
+
+Three ages, each with a bound on memory. *Active* ones have a task and clients that wait. *Recent*
+ones have their result for whoever asks again. *Faded* ones have lost their result and keep the
+digest and the status for 24 h, so that a late repeat is refused instead of run.
+"""
+
+import asyncio
+import hashlib
+import json
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from contracts.executor_api import (
+    ExecutionRequest,
+    ExecutionState,
+    Language,
+    ResultStatus,
+    request_digest_fields,
+)
+from executor_runtime.clock import Clock
+from executor_runtime.queue import Ticket
+from executor_runtime.workspace import Workspace
+
+MAX_RESULT_BYTES: Final = 64 * 1_048_576
+MAX_RESULTS: Final = 1_000
+MAX_FADED: Final = 100_000
+FADED_AGE_S: Final = 24 * 3600.0
+
+State = Literal["queued", "running", "ended"]
+
+
+def digest_request(request: ExecutionRequest) -> bytes:
+    """Equal for two requests that ask for the same; the report token is not part of it."""
+    canonical = json.dumps(request_digest_fields(request), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).digest()
+
+
+@dataclass(eq=False, slots=True)
+class Record:
+    """One execution from its acceptance until its result fades."""
+
+    execution_id: str
+    digest: bytes
+    language: Language
+    report_token: str | None
+    ticket: Ticket
+    accepted_at: float
+    """Monotonic seconds."""
+    state: State = "queued"
+    cancelled: asyncio.Event = field(default_factory=asyncio.Event)
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    interrupted: bool = False
+    """The executor is about to exit: how this run ends is not the code's doing."""
+    workspace: Workspace | None = None
+    status: ResultStatus | None = None
+    """Set at the end, but not for an interrupted one."""
+    message: str = ""
+    body: bytes | None = None
+    """The result as JSON, as every client gets it."""
+
+    def describe(self) -> ExecutionState:
+        """The state without the result."""
+        return ExecutionState(execution_id=self.execution_id, state=self.state)
+
+    def encode(self) -> bytes:
+        """The ``ExecutionState`` as JSON, result included: put together as it is, for it may be many megabytes."""
+        result = b"null" if self.body is None else self.body
+        return b'{"execution_id":"%b","state":"%b","result":%b}' % (
+            self.execution_id.encode(),
+            self.state.encode(),
+            result,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Faded:
+    """What is left of an execution that ended long ago."""
+
+    execution_id: str
+    digest: bytes
+    status: ResultStatus | None
+    ended_at: float
+
+    def encode(self) -> bytes:
+        """The ``ExecutionState`` as JSON: it has ended, and its result is no longer held."""
+        return ExecutionState(execution_id=self.execution_id, state="ended").model_dump_json().encode()
+
+
+class Records:
+    """Execution id → what is known of it.
+
+    A tombstone for an id that was asked about before its request arrived (failover) belongs here
+    too: a ``Faded`` with a digest that no request has.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        max_result_bytes: int = MAX_RESULT_BYTES,
+        max_results: int = MAX_RESULTS,
+        max_faded: int = MAX_FADED,
+    ) -> None:
+        self._clock = clock
+        self._max_result_bytes = max_result_bytes
+        self._max_results = max_results
+        self._max_faded = max_faded
+        self._active: dict[str, Record] = {}
+        self._recent: OrderedDict[str, Record] = OrderedDict()
+        self._recent_bytes = 0
+        self._faded: OrderedDict[str, Faded] = OrderedDict()
+
+    def find(self, execution_id: str) -> Record | Faded | None:
+        """Whatever is known of this id."""
+        return self._active.get(execution_id) or self._recent.get(execution_id) or self._faded.get(execution_id)
+
+    def add(self, record: Record) -> None:
+        """A new execution; its id must be unknown."""
+        self._active[record.execution_id] = record
+
+    def settle(self, record: Record) -> None:
+        """The execution has ended: from now on its result may fade, the oldest first."""
+        self._active.pop(record.execution_id, None)
+        self._recent[record.execution_id] = record
+        self._recent_bytes += len(record.body or b"")
+        while len(self._recent) > self._max_results or self._recent_bytes > self._max_result_bytes:
+            self._fade(self._recent.popitem(last=False)[1])
+        self._forget_faded()
+
+    def active(self) -> list[Record]:
+        """Those that have not ended, oldest first."""
+        return list(self._active.values())
+
+    def __iter__(self) -> Iterator[Record]:
+        """Active and recent ones, by the time of their acceptance."""
+        return iter(sorted((*self._recent.values(), *self._active.values()), key=lambda record: record.accepted_at))
+
+    def _fade(self, record: Record) -> None:
+        self._recent_bytes -= len(record.body or b"")
+        self._faded[record.execution_id] = Faded(
+            record.execution_id, record.digest, record.status, self._clock.monotonic()
+        )
+
+    def _forget_faded(self) -> None:
+        oldest = self._clock.monotonic() - FADED_AGE_S
+        while self._faded:
+            first = next(iter(self._faded.values()))
+            if len(self._faded) <= self._max_faded and first.ended_at >= oldest:
+                return
+            del self._faded[first.execution_id]

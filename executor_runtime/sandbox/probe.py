@@ -1,0 +1,181 @@
+"""Finds at start what the node and the pod allow, by doing it.
+
+Each level is started for real, with the argv and the filter that runs use, and what is promised is looked at from
+inside. A pod that lacks something gets one line that says which setting to change
+(``docs/decisions/0002-sandbox.md`` has the table).
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final
+
+from contracts.executor_api import IsolationLevel, Language
+from contracts.pool import IsolationMode
+from executor_runtime.sandbox.argv import Start, build_argv
+from executor_runtime.sandbox.descriptors import Descriptors
+from executor_runtime.sandbox.errors import BwrapMissing, IsolationUnavailable, SetuidBwrap
+from executor_runtime.sandbox.model import MIB, Isolation
+from executor_runtime.sandbox.process import Drain, Process
+
+_INIT_SOURCE: Final = Path(__file__).with_name("init.py")
+_CHECK_SOURCE: Final = Path(__file__).with_name("check.py")
+_PYTHONS: Final = ("/usr/local/bin/python3", "/usr/bin/python3")
+_INTERPRETERS: Final[Mapping[Language, Sequence[str]]] = {
+    "javascript": ["/usr/local/bin/node", "/usr/bin/node"],
+    "shell": ["/usr/bin/bash"],
+}
+_MERGED: Final = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
+_TIMEOUT_S: Final = 10.0
+_OUTPUT_BYTES: Final = 4 * MIB
+
+_ADVICE: Final = (
+    ("mount proc", "set hostUsers: false on the pod and procMount: Unmasked on the container"),
+    ("max_user_namespaces", "set hostUsers: false on the pod and procMount: Unmasked on the container"),
+    ("uid map", "run the executor as uid 1000 (runAsUser: 1000), not as root"),
+    (
+        "namespace",
+        "use a Localhost seccomp profile that allows clone, unshare, mount, umount2, pivot_root, and on "
+        "the node allow unprivileged user namespaces",
+    ),
+    (
+        "Operation not permitted",
+        "use a Localhost seccomp profile that allows mount, umount2, pivot_root and an AppArmor "
+        "profile that allows mounts",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What a probe of one level gave: what starts need, or why not."""
+
+    init_code: bytes = b""
+    python_path: tuple[str, ...] = ()
+    interpreters: Mapping[Language, str] = field(default_factory=dict)
+    failure: str = ""
+
+
+async def probe(mode: IsolationMode) -> Isolation:
+    """The strongest isolation that works here; ``strict`` takes nothing below ``full``.
+
+    Raises:
+        BwrapMissing, SetuidBwrap, IsolationUnavailable: one line on what failed and what to change.
+    """
+    return await probe_levels(("full", "reduced") if mode == "best-effort" else ("full",))
+
+
+async def probe_levels(levels: Sequence[IsolationLevel]) -> Isolation:
+    """The first of these levels that works here; raises as ``probe`` does."""
+    base = Isolation("full", find_bwrap(), {}, b"", (), load_filter(), find_links())
+    failures: dict[IsolationLevel, str] = {}
+    for level in levels:
+        for python in filter(os.path.exists, _PYTHONS):
+            found = await _try_level(replace(base, level=level), python)
+            if not found.failure:
+                return replace(
+                    base,
+                    level=level,
+                    interpreters={"python": python, **found.interpreters},
+                    init_code=found.init_code,
+                    python_path=found.python_path,
+                    shortfall=failures.get("full", ""),
+                )
+            failures.setdefault(level, found.failure)
+    if not failures:
+        raise IsolationUnavailable(f"none of {', '.join(_PYTHONS)} exists: use an image with a system Python")
+    lines = (f"isolation {level!r} does not work here: {failure}" for level, failure in failures.items())
+    raise IsolationUnavailable("; ".join(lines))
+
+
+def load_filter() -> bytes:
+    """The seccomp filter, without which no level is offered."""
+    try:
+        # pyseccomp looks for libseccomp when it is imported, and cannot be without it.
+        from executor_runtime.sandbox.seccomp import build_filter
+
+        return build_filter()
+    except (ImportError, OSError, RuntimeError) as error:
+        raise IsolationUnavailable(f"no seccomp filter can be made ({error}): install libseccomp2") from error
+
+
+def find_bwrap() -> str:
+    """Absolute path of a bwrap that is not setuid."""
+    path = shutil.which("bwrap")
+    if path is None:
+        raise BwrapMissing("bwrap is not on PATH: install bubblewrap in the executor's image")
+    if os.stat(path).st_mode & (stat.S_ISUID | stat.S_ISGID):
+        raise SetuidBwrap(f"{path} is setuid, which is not safe here (CVE-2026-41163): chmod u-s,g-s {path}")
+    return os.path.realpath(path)
+
+
+def find_links() -> tuple[tuple[str, str], ...]:
+    """The links of a merged-/usr system; a directory of its own there would not be visible inside."""
+    return tuple((path, os.readlink(path)) for path in _MERGED if os.path.islink(path))
+
+
+async def _try_level(isolation: Isolation, python: str) -> _Found:
+    try:
+        with tempfile.TemporaryDirectory(prefix="probe-") as workspace, Descriptors() as descriptors:
+            code, out, err = await _run_check(isolation, python, workspace, descriptors)
+    except OSError as error:
+        return _Found(failure=f"{isolation.bwrap} cannot be tried: {error}")
+    if code != 0:
+        return _Found(failure=explain(err.strip().rpartition("\n")[2] or f"bwrap ended with {code}"))
+    with contextlib.suppress(ValueError, KeyError):
+        findings = json.loads(out)
+        init_code = bytes.fromhex(findings.pop("init_code"))
+        wrong = ", ".join(f"{name} is {value}" for name, value in findings["wrong"].items())
+        if wrong:
+            return _Found(failure=f"inside, {wrong}")
+        return _Found(init_code, tuple(findings["python_path"]), findings["interpreters"])
+    return _Found(failure="the check inside the sandbox gave no answer")
+
+
+def explain(message: str) -> str:
+    """bwrap's own line, and what to change in the pod."""
+    advice = next((text for pattern, text in _ADVICE if pattern in message), "")
+    return f"{message}: {advice}" if advice else message
+
+
+async def _run_check(
+    isolation: Isolation, python: str, workspace: str, descriptors: Descriptors
+) -> tuple[int, str, str]:
+    """(exit code, stdout, stderr) of ``check.py`` run in place of process 1."""
+    out, err, info = descriptors.pipe(), descriptors.pipe(), descriptors.pipe()
+    call = f"main({isolation.level!r}, {_INIT_SOURCE.read_text()!r}, {_INTERPRETERS!r})"
+    source = f"{_CHECK_SOURCE.read_text()}\n{call}\n"
+    start = Start(
+        level=isolation.level,
+        bwrap=isolation.bwrap,
+        interpreter=python,
+        workspace=workspace,
+        tmp_bytes=MIB,
+        links=isolation.links,
+        job_fd=descriptors.memory("check", source.encode()),
+        seccomp_fd=descriptors.memory("seccomp", isolation.seccomp_filter),
+        info_fd=info[1],
+    )
+    argv = [*build_argv(start)[:-1], f"exec(open({start.job_fd}).read())"]
+    inherited = (start.job_fd, start.seccomp_fd, info[1])
+    process = Process(argv, (descriptors.memory("stdin", b""), out[1], err[1]), inherited)
+    descriptors.close(out[1], err[1], *inherited)
+    drains = [Drain(pipe[0], _OUTPUT_BYTES) for pipe in (out, err, info)]
+    drains[2].on_data = lambda: process.learn_init(bytes(drains[2].kept))
+    try:
+        await asyncio.wait({process.exited}, timeout=_TIMEOUT_S)
+    finally:
+        if not process.exited.done():
+            await asyncio.shield(process.kill())
+        for drain in drains:
+            drain.finish()
+        process.close()
+    ended = process.exited.result().code if process.exited.done() else -1
+    return ended, drains[0].kept.decode(errors="replace"), drains[1].kept.decode(errors="replace")

@@ -1,0 +1,202 @@
+"""Starts bwrap and sees it end. The only module of the executor that spawns a process.
+
+Spawning is done in the thread of the event loop: ``--die-with-parent`` fires when the *thread* that
+forked ends (prctl(2), PR_SET_PDEATHSIG). bwrap ends only after process 1 of its sandbox has, and the kernel
+kills and reaps a whole pid namespace when its process 1 dies (pid_namespaces(7)); so bwrap's end means that
+nothing of the run is left.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import re
+import signal
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from resource import struct_rusage
+from typing import Final
+
+from executor_runtime.sandbox.tree import children_of
+
+_READ_BYTES: Final = 1_048_576
+_DROP_INTERVAL_S: Final = 0.01
+"""How often a stream that is over its bound is emptied: user code cannot keep the event loop busy by writing."""
+_COUNT_WAIT_S: Final = 0.05
+"""For process 1 to end and count the tree; much less than the 100 ms that a timeout may be late."""
+_KILL_WAIT_S: Final = 2.0
+_INFO_WAIT_S: Final = 1.0
+_CHILD_PID: Final = re.compile(rb'"child-pid": (\d{1,10})\b')
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Exit:
+    """How bwrap ended, and what it and everything below it used."""
+
+    code: int
+    usage: struct_rusage
+
+
+class Drain:
+    """Reads one pipe to its end and keeps at most ``limit`` bytes, whatever is written."""
+
+    def __init__(self, descriptor: int, limit: int) -> None:
+        self.kept = bytearray()
+        self.total_bytes = 0
+        self.on_data: Callable[[], None] | None = None
+        self._descriptor, self._limit = descriptor, limit
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._loop.add_reader(descriptor, self._on_readable)
+
+    @property
+    def truncated(self) -> bool:
+        """Whether more came than is kept."""
+        return self.total_bytes > len(self.kept)
+
+    def _on_readable(self) -> None:
+        more = self._read_once()
+        if not more:
+            self._loop.remove_reader(self._descriptor)
+        elif self.truncated:
+            self._loop.remove_reader(self._descriptor)
+            self._timer = self._loop.call_later(_DROP_INTERVAL_S, self._resume)
+
+    def _resume(self) -> None:
+        self._timer = None
+        self._loop.add_reader(self._descriptor, self._on_readable)
+
+    def _read_once(self) -> bool:
+        """Whether there may be more later."""
+        try:
+            data = os.read(self._descriptor, _READ_BYTES)
+        except BlockingIOError:
+            return True
+        self.total_bytes += len(data)
+        self.kept += data[: max(self._limit - len(self.kept), 0)]
+        if data and self.on_data is not None:
+            self.on_data()
+        return bool(data)
+
+    def finish(self) -> None:
+        """Takes what is left in the pipe once every writer is gone, and stops."""
+        self._loop.remove_reader(self._descriptor)
+        if self._timer is not None:
+            self._timer.cancel()
+        before = -1
+        while self.total_bytes != before:  # ends at the end of the pipe, and also if some writer is not gone
+            before = self.total_bytes
+            self._read_once()
+
+
+class Process:
+    """One running bwrap and the sandbox's process 1."""
+
+    def __init__(self, argv: Sequence[str], stdio: tuple[int, int, int], pass_fds: Sequence[int]) -> None:
+        """Raises OSError when bwrap cannot be started."""
+        stdin, stdout, stderr = stdio
+        self._popen = subprocess.Popen(  # noqa: S603 - an absolute path and no shell
+            argv, stdin=stdin, stdout=stdout, stderr=stderr, pass_fds=pass_fds, env={}, cwd="/", start_new_session=True
+        )
+        self.init_pid: int | None = None
+        self._init_pidfd = -1
+        self._loop = asyncio.get_running_loop()
+        self._init_known = asyncio.Event()
+        self.exited: asyncio.Future[Exit] = self._loop.create_future()
+        try:
+            self._pidfd = os.pidfd_open(self._popen.pid)
+        except OSError:  # no descriptor left: nothing could see it end
+            self._popen.kill()
+            self._popen.wait()
+            raise
+        self._loop.add_reader(self._pidfd, self._reap)
+
+    def learn_init(self, info: bytes) -> None:
+        """Takes process 1's pid from what bwrap wrote to ``--info-fd``, once, and only if it is bwrap's child."""
+        found = _CHILD_PID.search(info)
+        if self.init_pid is not None or found is None:
+            return
+        pid = int(found[1])
+        descriptor = _open_child(pid, self._popen.pid)
+        if descriptor is not None:
+            self._init_pidfd, self.init_pid = descriptor, pid
+        self._init_known.set()
+
+    async def wait_for_init(self) -> None:
+        """Until process 1 is known, or bwrap has ended without one."""
+        await self._init_known.wait()
+
+    def _reap(self) -> None:
+        pid, status, usage = os.wait4(self._popen.pid, os.WNOHANG)
+        if pid == 0:
+            return
+        self._loop.remove_reader(self._pidfd)
+        code = os.waitstatus_to_exitcode(status)
+        self._popen.returncode = code
+        self._init_known.set()
+        if not self.exited.done():
+            self.exited.set_result(Exit(code, usage))
+
+    async def kill(self) -> bool:
+        """Kills the whole tree and waits; False when something survives that even SIGKILL does not end in time.
+
+        First the children of process 1, which then ends the rest, counts what all of them used (the kernel does
+        not count what it kills with a namespace) and exits. Then process 1, then bwrap.
+        """
+        with contextlib.suppress(TimeoutError):  # bwrap tells the pid before it lets process 1 go on
+            await asyncio.wait_for(self._init_known.wait(), _INFO_WAIT_S)
+        if self.init_pid is not None and not self.exited.done():
+            for child in children_of(self.init_pid):
+                _kill_child(child, self.init_pid)
+            await asyncio.wait({self.exited}, timeout=_COUNT_WAIT_S)
+        for descriptor in (self._init_pidfd, self._pidfd):
+            if descriptor >= 0 and not self.exited.done():
+                _send_kill(descriptor)
+                await asyncio.wait({self.exited}, timeout=_KILL_WAIT_S)
+        return self.exited.done()
+
+    def close(self) -> None:
+        """Gives the descriptors back. A bwrap that is still there is killed and waited for by the loop later."""
+        if self._init_pidfd >= 0:
+            os.close(self._init_pidfd)
+            self._init_pidfd = -1
+        if self.exited.done():
+            os.close(self._pidfd)
+            return
+        log.error("a sandbox did not end after SIGKILL", extra={"bwrap_pid": self._popen.pid})
+        _send_kill(self._pidfd)
+        self.exited.add_done_callback(lambda _: os.close(self._pidfd))
+
+
+def _send_kill(pidfd: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+
+
+def _kill_child(pid: int, parent: int) -> None:
+    descriptor = _open_child(pid, parent)
+    if descriptor is not None:
+        _send_kill(descriptor)
+        os.close(descriptor)
+
+
+def _open_child(pid: int, parent: int) -> int | None:
+    """A pidfd, only if it still is that parent's child: a pid may have been given to another process meanwhile."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except OSError:
+        return None
+    with contextlib.suppress(OSError):
+        if _parent_of(pid) == parent:
+            return descriptor
+    os.close(descriptor)
+    return None
+
+
+def _parent_of(pid: int) -> int:
+    """The parent's pid (proc(5), field 4 of stat; the name before it may hold spaces and parentheses)."""
+    with open(f"/proc/{pid}/stat", "rb") as file:
+        return int(file.read().rpartition(b")")[2].split()[1])

@@ -1,0 +1,309 @@
+"""One execution from its request to its result: the only place that knows the order of the steps.
+
+validate → record → wait for a slot → workspace → run → collect artifacts → capture → answer.
+Report and clean-up leave the answer's way: they begin when the result is there and nobody waits
+for them. A client that goes away changes nothing; the execution belongs to the executor.
+"""
+
+import asyncio
+import json
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+from pydantic_core import PydanticSerializationError
+
+from contracts.control_plane_api import ResultReport
+from contracts.executor_api import ExecutionMetrics, ExecutionRequest, ExecutionResult, Reason, ResultStatus
+from executor_runtime import artifacts
+from executor_runtime.capture import capture
+from executor_runtime.clock import Clock
+from executor_runtime.control_plane import ControlPlane
+from executor_runtime.errors import Conflict, Interrupted, NotFound, Terminating, ValidationFailed
+from executor_runtime.heartbeat import Heart
+from executor_runtime.metrics import Metrics
+from executor_runtime.queue import Queue
+from executor_runtime.records import Faded, Record, Records, digest_request
+from executor_runtime.report import Reporter, build_crash_report
+from executor_runtime.retention import Retention
+from executor_runtime.sandbox import Job, RawRun, Sandbox, SandboxError
+from executor_runtime.secret import Redactor
+from executor_runtime.workspace import Workspace
+
+log = structlog.get_logger()
+
+_BROKE: Final = "The executor itself failed; its log says how."
+_CANCELLED_WHILE_QUEUED: Final = "Cancelled before it started; nothing of it ran."
+
+
+@dataclass(frozen=True)
+class Upwards:
+    """Who is told how executions go."""
+
+    control_plane: ControlPlane
+    reporter: Reporter
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The steps, and what they share. ``upwards`` None: nothing is reported."""
+
+    sandbox: Sandbox
+    queue: Queue
+    records: Records
+    retention: Retention
+    metrics: Metrics
+    redactor: Redactor
+    clock: Clock
+    upwards: Upwards | None
+
+
+class Service:
+    """Takes requests and sees each to its end."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.terminating = False
+        parts.metrics.watch(lambda: parts.queue.running, lambda: parts.queue.waiting)
+
+    @property
+    def active(self) -> int:
+        """Executions that run now."""
+        return self._parts.queue.running
+
+    def submit(self, request: ExecutionRequest) -> Record:
+        """Starts an execution, or finds the one that this request started before.
+
+        Without an await between look-up and entry, so that two equal requests at one moment are one run.
+
+        Raises:
+            ValidationFailed: this executor has no such language.
+            Conflict: the id belongs to a different request, or its result is no longer held.
+            QueueFull, Terminating: not now, not here.
+        """
+        digest = digest_request(request)
+        known = self._parts.records.find(request.execution_id)
+        if known is not None:
+            return _join(known, digest)
+        if self.terminating:
+            raise Terminating("This executor is terminating.", solution="Send the request to another executor.")
+        self._check_language(request)
+        return self._begin(request, digest)
+
+    async def wait(self, record: Record) -> bytes:
+        """The result as JSON, once there is one.
+
+        Raises:
+            Interrupted: the executor is about to exit and has ended it.
+        """
+        await record.ended.wait()
+        if record.body is None:
+            raise Interrupted(
+                "The executor was terminated before the execution ended; it may have run in part.",
+                detail="PodTerminated",
+                solution="Start it again under a new execution_id if it may run twice.",
+            )
+        return record.body
+
+    def find(self, execution_id: str) -> Record | Faded:
+        """What is known of an execution.
+
+        Raises:
+            NotFound: nothing is.
+        """
+        known = self._parts.records.find(execution_id)
+        if known is None:
+            raise NotFound(
+                "No such execution on this executor.",
+                solution="Check the id; executions are forgotten when the executor restarts.",
+            )
+        return known
+
+    async def cancel(self, execution_id: str) -> Record | Faded:
+        """Ends an execution, its whole process tree included, and waits until it has ended."""
+        known = self.find(execution_id)
+        if isinstance(known, Record) and known.state != "ended":
+            self._end_early(known)
+            await known.ended.wait()
+        return known
+
+    def recent(self) -> list[Record]:
+        """Active and recent executions, oldest first."""
+        return list(self._parts.records)
+
+    async def terminate(self, timeout_s: float) -> None:
+        """Takes nothing new, ends everything, and has the reports of it begun (T074)."""
+        self.terminating = True
+        active = self._parts.records.active()
+        for record in active:
+            record.interrupted = True
+            self._end_early(record)
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=timeout_s)
+        for record in self._parts.records.active():
+            # Its sandbox would not end in time; it dies with this process.
+            self._interrupt(record, None)
+
+    def _begin(self, request: ExecutionRequest, digest: bytes) -> Record:
+        token = request.report_token.get_secret_value() if request.report_token else None
+        record = Record(
+            execution_id=request.execution_id,
+            digest=digest,
+            language=request.language,
+            report_token=token,
+            ticket=self._parts.queue.enter(request.session_id),
+            accepted_at=self._parts.clock.monotonic(),
+        )
+        self._parts.records.add(record)
+        if token is not None:
+            self._parts.redactor.hide(token)
+        task = asyncio.create_task(self._execute(record, request), name=f"execution {record.execution_id}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return record
+
+    async def _execute(self, record: Record, request: ExecutionRequest) -> None:
+        structlog.contextvars.bind_contextvars(execution_id=record.execution_id)
+        try:
+            await record.ticket.admitted.wait()
+            result = await self._run(record, request)
+        except SandboxError as error:
+            result = _build_result(record.execution_id, "error", "SandboxError", str(error))
+        except Exception:
+            # The edge: whatever breaks in our own code, the client and the Control Plane get an end.
+            log.exception("execution_broke")
+            result = _build_result(record.execution_id, "error", "SandboxError", _BROKE)
+        finally:
+            self._parts.queue.leave(record.ticket)
+        try:
+            self._finish(record, result)
+        except Exception:
+            # Whoever waits for this execution must get an end.
+            log.exception("execution_not_finished")
+            self._finish(record, _build_result(record.execution_id, "error", "SandboxError", _BROKE))
+
+    async def _run(self, record: Record, request: ExecutionRequest) -> ExecutionResult:
+        if record.cancelled.is_set():
+            return _build_result(record.execution_id, "failed", "Cancelled", _CANCELLED_WHILE_QUEUED)
+        record.state = "running"
+        log.info("execution_started", language=record.language)
+        workspace = await self._parts.retention.enter(record.execution_id, request.session_id)
+        record.workspace = workspace
+        has_artifacts = False
+        try:
+            job = Job.from_request(request, workspace)
+            before = await _look(workspace, shared=request.session_id is not None)
+            raw = await self._run_beating(job, record)
+            result = await asyncio.to_thread(_conclude, job, raw, before)
+            has_artifacts = bool(result.artifacts)
+            return result
+        finally:
+            self._parts.retention.leave(workspace, request.session_id, has_artifacts)
+
+    async def _run_beating(self, job: Job, record: Record) -> RawRun:
+        upwards = self._parts.upwards
+        if upwards is None:
+            return await self._parts.sandbox.run(job, record.cancelled)
+        heart = Heart(upwards.control_plane, record.execution_id, record.report_token, self._parts.clock)
+        async with heart.beating():
+            return await self._parts.sandbox.run(job, record.cancelled)
+
+    def _end_early(self, record: Record) -> None:
+        record.cancelled.set()
+        if record.state == "queued":
+            # Its place is free at once; its task wakes, sees that it is cancelled, and ends.
+            self._parts.queue.leave(record.ticket)
+            record.ticket.admitted.set()
+
+    def _finish(self, record: Record, result: ExecutionResult) -> None:
+        if record.ended.is_set():
+            return
+        if record.interrupted and result.reason == "Cancelled":
+            self._interrupt(record, result)
+            return
+        result, record.body = _encode(result)
+        record.status, record.message = result.status, result.message
+        log.info("execution_completed", status=result.status, reason=result.reason, exit_code=result.exit_code)
+        self._close(record, result.status, ResultReport.of(result))
+
+    def _interrupt(self, record: Record, partial: ExecutionResult | None) -> None:
+        log.warning("execution_interrupted", execution_id=record.execution_id, state=record.state)
+        self._close(record, "crashed", build_crash_report(record.execution_id, record.state != "queued", partial))
+
+    def _close(self, record: Record, status: str, report: ResultReport) -> None:
+        """The answer goes first; nothing below waits."""
+        record.state = "ended"
+        self._parts.records.settle(record)
+        record.ended.set()
+        self._parts.metrics.count_execution(status, record.language, self._parts.clock.monotonic() - record.accepted_at)
+        self._report(record, report)
+
+    def _report(self, record: Record, report: ResultReport) -> None:
+        token = record.report_token
+        if self._parts.upwards is None:
+            if token is not None:
+                self._parts.redactor.forget(token)
+            return
+        sending = self._parts.upwards.reporter.start(report, token)
+        if token is not None:
+            sending.add_done_callback(lambda _: self._parts.redactor.forget(token))
+
+    def _check_language(self, request: ExecutionRequest) -> None:
+        available = sorted(self._parts.sandbox.languages())
+        if request.language not in available:
+            raise ValidationFailed(
+                f"This executor cannot run {request.language}.",
+                detail=f"language: {request.language} has no interpreter in this executor's image",
+                solution=f"Use one of: {', '.join(available)}.",
+            )
+
+
+async def _look(workspace: Workspace, shared: bool) -> artifacts.Snapshot:
+    """What is in the workspace before the run; only a session's may hold so much that it takes a while."""
+    return await asyncio.to_thread(artifacts.snapshot, workspace) if shared else artifacts.snapshot(workspace)
+
+
+def _conclude(job: Job, raw: RawRun, before: artifacts.Snapshot) -> ExecutionResult:
+    """The result of a run that has ended. Blocks: there may be many files and long streams."""
+    return capture(job, raw, artifacts.collect(job.workspace, before))
+
+
+def _join(known: Record | Faded, digest: bytes) -> Record:
+    """The run that an equal request started."""
+    if known.digest != digest:
+        raise Conflict(
+            "This execution_id was used for a different request.",
+            detail=f"execution_id: {known.execution_id}",
+            solution="Use a new execution_id, or send exactly the same request to join its run.",
+        )
+    if isinstance(known, Faded):
+        raise Conflict(
+            "This execution has ended, and its result is no longer held. It is not run again.",
+            detail=f"execution_id: {known.execution_id}, status: {known.status or 'crashed'}",
+            solution="Take the result from where it was reported, or use a new execution_id.",
+        )
+    return known
+
+
+def _build_result(execution_id: str, status: ResultStatus, reason: Reason, message: str) -> ExecutionResult:
+    """A result of an execution whose sandbox gave none."""
+    return ExecutionResult(
+        execution_id=execution_id,
+        status=status,
+        reason=reason,
+        message=message,
+        exit_code=-1,
+        execution_time=0.0,
+        metrics=ExecutionMetrics(duration_ms=0.0),
+    )
+
+
+def _encode(result: ExecutionResult) -> tuple[ExecutionResult, bytes]:
+    """The result and its JSON; half a surrogate pair in a return value, which no UTF-8 can hold, becomes ``?``."""
+    try:
+        return result, result.model_dump_json().encode()
+    except PydanticSerializationError:
+        text = json.dumps(result.model_dump(mode="python"), ensure_ascii=False)
+        result = ExecutionResult.model_validate_json(text.encode("utf-8", "replace"))
+        return result, result.model_dump_json().encode()

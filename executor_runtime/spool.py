@@ -1,0 +1,170 @@
+"""Results on disk until the Control Plane has taken them (the seed's T038).
+
+One file an execution, ``RESULTS_PATH/{execution_id}.json``, written whole or not at all: to a
+temporary file, fsync, rename, fsync of the directory. The report token is in the file, because a
+replay after a restart needs it; so directory and files are the executor's alone (0700, 0600).
+All functions block; callers on the event loop use a thread.
+"""
+
+import contextlib
+import json
+import os
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+import structlog
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from contracts.executor_api import ExecutionId
+from executor_runtime.errors import StartError
+
+MAX_AGE: Final = timedelta(hours=24)
+_CORRUPT_SUFFIX: Final = ".corrupt"
+_REFUSED_SUFFIX: Final = ".refused"
+_TEMPORARY_SUFFIX: Final = ".tmp"
+_NAME: Final = re.compile(r"exec_[0-9]{8}_[a-z0-9]{8}\.json")
+
+log = structlog.get_logger()
+
+
+class SpooledReport(BaseModel):
+    """One report that is not accepted yet."""
+
+    model_config = ConfigDict(frozen=True, strict=True)
+
+    execution_id: ExecutionId
+    idempotency_key: str
+    saved_at: float
+    """Unix time, seconds."""
+    report_token: str | None = None
+    request_id: str | None = None
+    """Of the request that started the execution (T094)."""
+    body: str
+    """The JSON of a ``contracts.control_plane_api.ResultReport``, byte for byte as it is sent."""
+
+
+@dataclass(frozen=True)
+class SpoolFile:
+    """A file of the spool; one that was replaced since has another inode."""
+
+    path: Path
+    inode: int
+
+
+class Spool:
+    """The directory ``RESULTS_PATH``."""
+
+    def __init__(self, directory: Path) -> None:
+        """Makes the directory if need be.
+
+        Raises:
+            StartError: it cannot be made, or not be made private.
+        """
+        self._directory = directory
+        try:
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if directory.stat().st_uid == os.geteuid():
+                directory.chmod(0o700)  # a volume's root belongs to the kubelet; the files are 0600 in any case
+            probe = directory / f".probe{_TEMPORARY_SUFFIX}"
+            probe.touch(mode=0o600)
+            probe.unlink()
+        except OSError as error:
+            raise StartError(
+                f"RESULTS_PATH {directory} cannot be written ({error.strerror}): "
+                f"make it writable for uid {os.geteuid()}, or name another; for example RESULTS_PATH=/tmp/results"
+            ) from error
+
+    def save(self, report: SpooledReport) -> SpoolFile:
+        """Writes it so that after a crash the whole file is there, or the one before it.
+
+        Raises:
+            OSError: the disk is full or broken.
+        """
+        path = self._directory / f"{report.execution_id}.json"
+        temporary = path.with_suffix(_TEMPORARY_SUFFIX)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(temporary, flags, 0o600)
+        with open(descriptor, "wb") as file:
+            file.write(report.model_dump_json().encode())
+            file.flush()
+            os.fsync(file.fileno())
+            inode = os.fstat(file.fileno()).st_ino
+        os.rename(temporary, path)
+        self._sync_directory()
+        return SpoolFile(path, inode)
+
+    def load(self, execution_id: str) -> tuple[SpooledReport, SpoolFile] | None:
+        """The report of this execution, if it is still here and whole."""
+        return self._read(self._directory / f"{execution_id}.json")
+
+    def remove(self, file: SpoolFile) -> None:
+        """Forgets a report, unless a newer one has taken its place."""
+        self._unless_replaced(file, file.path.unlink)
+
+    def set_aside(self, file: SpoolFile) -> None:
+        """Keeps a report that was refused for a person to look at, till it is 24 h old; it is not sent again."""
+        aside = file.path.with_suffix(_REFUSED_SUFFIX)
+        self._unless_replaced(file, lambda: file.path.rename(aside))
+
+    def waiting(self) -> list[str]:
+        """Ids of the reports that wait, oldest first."""
+        found = []
+        for entry in self._entries():
+            if _NAME.fullmatch(entry.name):
+                with contextlib.suppress(FileNotFoundError):
+                    found.append((entry.stat(follow_symlinks=False).st_mtime, entry.name.removesuffix(".json")))
+        return [execution_id for _, execution_id in sorted(found)]
+
+    def expire(self, now: datetime) -> int:
+        """Removes everything that is older than 24 h; how many reports were lost by that."""
+        lost = 0
+        oldest = (now - MAX_AGE).timestamp()
+        for entry in self._entries():
+            with contextlib.suppress(OSError):
+                if entry.stat(follow_symlinks=False).st_mtime < oldest:
+                    os.unlink(entry.path)
+                    lost += bool(_NAME.fullmatch(entry.name))
+        return lost
+
+    def _entries(self) -> Iterator[os.DirEntry[str]]:
+        with os.scandir(self._directory) as entries:
+            yield from entries
+
+    def _read(self, path: Path) -> tuple[SpooledReport, SpoolFile] | None:
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            with open(descriptor, "rb") as file:
+                inode = os.fstat(file.fileno()).st_ino
+                report = SpooledReport.model_validate_json(file.read())
+            json.loads(report.body)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValidationError, ValueError, RecursionError) as error:
+            self._set_corrupt_aside(path, error)
+            return None
+        if f"{report.execution_id}.json" != path.name:
+            self._set_corrupt_aside(path, ValueError("it is of another execution"))
+            return None
+        return report, SpoolFile(path, inode)
+
+    def _set_corrupt_aside(self, path: Path, error: Exception) -> None:
+        # The text of a ValidationError may quote the file, token included: only its type is logged.
+        log.error("spool_file_corrupt", file=path.name, error=type(error).__name__)
+        with contextlib.suppress(OSError):
+            path.rename(path.with_suffix(_CORRUPT_SUFFIX))
+
+    def _unless_replaced(self, file: SpoolFile, act: Callable[[], object]) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            if os.lstat(file.path).st_ino == file.inode:
+                act()
+
+    def _sync_directory(self) -> None:
+        descriptor = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,1 @@
+"""Stand-ins for what this project does not own."""

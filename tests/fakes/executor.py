@@ -1,0 +1,158 @@
+"""An executor that runs nothing: it records what it is asked over real HTTP, and ends runs when the test says so."""
+
+import asyncio
+import io
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import ClientSession, web
+
+from contracts.control_plane_api import result_path
+
+
+@dataclass
+class Run:
+    """One execution that the fake holds."""
+
+    request: dict[str, Any]
+    result: dict[str, Any] | None = None
+    cancelled: bool = False
+
+
+@dataclass
+class FakeExecutor:
+    """Listens on a loopback address; ``auto`` ends each run at once with success."""
+
+    host: str = "127.0.0.1"
+    auto: bool = True
+    delay_s: float = 0.0
+    refuse: int = 0
+    control_plane_url: str = ""
+    runs: dict[str, Run] = field(default_factory=dict)
+    received: list[str] = field(default_factory=list)
+    tokens: list[str] = field(default_factory=list)
+    answers: list[int] = field(default_factory=list)
+    active: int = 0
+    most_active: int = 0
+    port: int = 0
+
+    async def __aenter__(self) -> "FakeExecutor":
+        app = web.Application(client_max_size=32 * 1024 * 1024)
+        app.router.add_post("/execute", self._execute)
+        app.router.add_get("/executions", self._list)
+        app.router.add_get("/executions/{id}", self._ask)
+        app.router.add_delete("/executions/{id}", self._cancel)
+        app.router.add_get("/health", self._health)
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._session = ClientSession()
+        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, self.host, self.port)
+        await site.start()
+        self.port = self._runner.addresses[0][1]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._session.close()
+        await self._runner.cleanup()
+
+    def forget(self) -> None:
+        """As after a restart of its container."""
+        self.runs.clear()
+        self.active = 0
+
+    async def end(self, execution_id: str, **fields: Any) -> int:
+        """Ends a run and reports it; returns what the controller answered."""
+        run = self.runs[execution_id]
+        run.result = make_result(execution_id, **fields)
+        self.active -= 1
+        return await self.report(execution_id, run.request["report_token"], run.result)
+
+    async def report(self, execution_id: str, token: str, result: dict[str, Any]) -> int:
+        """Sends a report with any token; returns the answer's status."""
+        headers = {"Authorization": f"Bearer {token}"}
+        url = self.control_plane_url + result_path(execution_id)
+        body = {**result, "status": "failed" if result["status"] == "error" else result["status"]}
+        data = io.BytesIO(json.dumps(body).encode())
+        headers["Content-Type"] = "application/json"
+        async with self._session.post(url, data=data, headers=headers) as response:
+            self.answers.append(response.status)
+            return response.status
+
+    async def _execute(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        execution_id = body["execution_id"]
+        if self.refuse:
+            self.refuse -= 1
+            return web.json_response({}, status=503)
+        self.tokens.append(request.headers.get("Authorization", ""))
+        self.received.append(execution_id)
+        if execution_id not in self.runs:
+            self.runs[execution_id] = Run(body)
+            self.active += 1
+            self.most_active = max(self.most_active, self.active)
+            if self.auto:
+                task = asyncio.get_running_loop().create_task(self._end_later(execution_id))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+        return web.json_response({"execution_id": execution_id, "status": "running", "message": "accepted"}, status=202)
+
+    async def _end_later(self, execution_id: str) -> None:
+        await asyncio.sleep(self.delay_s)
+        await self.end(execution_id)
+
+    async def _list(self, _request: web.Request) -> web.Response:
+        states = [
+            {"execution_id": execution_id, "state": "ended" if run.result else "running", "result": None}
+            for execution_id, run in self.runs.items()
+        ]
+        return web.json_response({"executions": states})
+
+    async def _ask(self, request: web.Request) -> web.Response:
+        run = self.runs.get(request.match_info["id"])
+        if run is None:
+            return _not_found()
+        state = "ended" if run.result else "running"
+        return web.json_response({"execution_id": request.match_info["id"], "state": state, "result": run.result})
+
+    async def _cancel(self, request: web.Request) -> web.Response:
+        run = self.runs.get(request.match_info["id"])
+        if run is None:
+            return _not_found()
+        run.cancelled = True
+        return web.json_response({"execution_id": request.match_info["id"], "state": "running", "result": None})
+
+    async def _health(self, _request: web.Request) -> web.Response:
+        return web.json_response(
+            {
+                "status": "healthy",
+                "version": "0",
+                "uptime_seconds": 1.0,
+                "active_executions": self.active,
+                "isolation": "full",
+            }
+        )
+
+
+def _not_found() -> web.Response:
+    body = {"error_code": "Executor.NotFound", "description": "unknown execution", "request_id": "r"}
+    return web.json_response(body, status=404)
+
+
+def make_result(execution_id: str, **fields: Any) -> dict[str, Any]:
+    """An ExecutionResult as JSON; a success unless the fields say otherwise."""
+    return {
+        "execution_id": execution_id,
+        "status": "success",
+        "reason": "Completed",
+        "exit_code": 0,
+        "stdout": "hello\n",
+        "execution_time": 0.01,
+        "return_value": {"ok": True, "nothing": None},
+        "metrics": {"duration_ms": 10.0, "cpu_time_ms": 5.0, "peak_memory_mb": 8.0},
+        **fields,
+    }

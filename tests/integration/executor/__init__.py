@@ -1,0 +1,1 @@
+"""The executor as a process of its own, with real bubblewrap and real HTTP."""

@@ -1,0 +1,62 @@
+"""Many executions: nothing is lost, mixed up, run twice or left behind."""
+
+import asyncio
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.fakes.control_plane import FakeControlPlane
+from tests.integration.executor.conftest import make_request
+from tests.integration.executor.running import RunningExecutor
+
+pytestmark = pytest.mark.sandbox
+
+
+def descriptors_of(executor: RunningExecutor) -> list[str]:
+    """What its descriptors are, but for connections: this test's client and the reports keep some open."""
+    links = [os.readlink(entry) for entry in os.scandir(f"/proc/{executor.process.pid}/fd")]
+    return sorted(link for link in links if not link.startswith("socket:"))
+
+
+def children_of(executor: RunningExecutor) -> str:
+    task = Path(f"/proc/{executor.process.pid}/task/{executor.process.pid}/children")
+    return task.read_text()
+
+
+async def test_sixty_executions_with_retrying_clients_all_end_once_and_leave_nothing(
+    reporting: Callable[..., RunningExecutor], control_plane: FakeControlPlane
+) -> None:
+    control_plane.program("result", *[503, 201] * 5)
+    executor = reporting(WORKSPACE_RETENTION_SECONDS="0")
+    async with executor.client() as client:
+        await client.post("/execute", json=make_request())
+        await control_plane.wait_for("result")
+        before = descriptors_of(executor)
+
+        async def insist(number: int) -> httpx.Response:
+            request = make_request(
+                "def handler(event):\n    open('f', 'w').write('x')\n    return event\n", event=number
+            )
+            while True:
+                answer = await client.post("/execute", json=request)
+                if answer.status_code != 503:
+                    return answer
+                await asyncio.sleep(0.05)
+
+        answers = await asyncio.gather(*(insist(number) for number in range(60)))
+        assert [answer.json()["return_value"] for answer in answers] == list(range(60))
+        async with asyncio.timeout(15):
+            accepted: set[str] = set()
+            while len(accepted) < 61:
+                await asyncio.sleep(0.05)
+                accepted = {call.execution_id for call in control_plane.of("result") if call.answered in (200, 201)}
+        metrics = (await client.get("/metrics")).text
+        assert 'sandbox_executor_executions_total{language="python",status="success"} 61.0' in metrics
+        await asyncio.sleep(0.3)
+        assert children_of(executor) == ""
+        assert await asyncio.to_thread(os.listdir, executor.workspaces) == []
+        assert await asyncio.to_thread(os.listdir, executor.results) == []
+        assert descriptors_of(executor) == before

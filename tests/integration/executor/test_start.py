@@ -1,0 +1,90 @@
+"""A start that cannot work ends with one line on stderr and exit code 1 (the seed's T010, T055, T056)."""
+
+import os
+import re
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.integration.executor.running import RunningExecutor
+
+pytestmark = pytest.mark.sandbox
+
+Start = Callable[..., RunningExecutor]
+
+
+def refused_start(start: Start, **environment: str) -> str:
+    """The one line."""
+    executor = start(**environment)
+    assert executor.process.wait(15) == 1
+    lines = executor.stderr().splitlines()
+    assert len(lines) == 1, lines
+    assert executor.raw_log == []
+    return lines[0]
+
+
+def test_a_wrong_value_is_named_with_an_example(start: Start) -> None:
+    line = refused_start(start, EXECUTOR_PORT="http\n8080")
+    assert re.fullmatch(r"executor: EXECUTOR_PORT is 'http\\n8080', which .*; for example EXECUTOR_PORT=8080", line)
+
+
+def test_a_missing_token_is_named(start: Start) -> None:
+    assert "INTERNAL_API_TOKEN is missing" in refused_start(start, CONTROL_PLANE_URL="http://127.0.0.1:1")
+
+
+def test_a_missing_bwrap_is_named(start: Start, directory: Path) -> None:
+    assert "bwrap" in refused_start(start, PATH=str(directory))
+
+
+def test_a_workspace_that_is_no_directory_is_named(start: Start, directory: Path) -> None:
+    (directory / "workspaces").write_text("a file")
+    assert str(directory / "workspaces") in refused_start(start)
+
+
+def test_a_port_in_use_is_named(start: Start) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        line = refused_start(start, EXECUTOR_PORT=port)
+    assert f"EXECUTOR_PORT {port}" in line
+    assert "in use" in line
+
+
+def test_what_an_earlier_executor_left_in_the_workspaces_is_removed(start: Start, directory: Path) -> None:
+    first = start()
+    first.wait_for_log("executor_started")
+    left = first.workspaces / "exec_20260115_left0000-x" / "deep"
+    left.mkdir(parents=True)
+    (left / "file").write_text("x")
+    owner = first.workspaces.stat()
+    for path in (left.parent, left, left / "file"):
+        os.chown(path, owner.st_uid, owner.st_gid)
+    first.process.kill()
+    first.process.wait(5)
+    second = start()
+    second.wait_for_log("executor_started")
+    assert list(second.workspaces.iterdir()) == []
+
+
+def test_it_runs_without_privileges_and_out_of_the_reach_of_its_own_uid(start: Start) -> None:
+    executor = start()
+    executor.wait_for_log("executor_started")
+    process = Path("/proc") / str(executor.process.pid)
+    status = dict(line.split(":\t", 1) for line in (process / "status").read_text().splitlines())
+    assert "0" not in status["Uid"].split()
+    assert int(status["CapEff"], 16) == 0
+    assert status["NoNewPrivs"] == "1"
+    # The files of a process that is not dumpable belong to root (proc(5)).
+    assert (process / "mem").stat().st_uid == 0
+
+
+def test_a_signal_during_the_start_ends_it_quietly(start: Start) -> None:
+    executor = start(LOG_LEVEL="DEBUG")
+    # By then the interpreter has installed the handler; nothing else can be waited for before it listens.
+    time.sleep(0.3)
+    code, seconds = executor.terminate()
+    assert code == 143
+    assert seconds < 2.0
+    assert executor.stderr() == ""

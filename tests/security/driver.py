@@ -1,0 +1,160 @@
+"""Runs sandboxes for the tests in a process of its own that has dropped root, as an executor does.
+
+``python -m tests.security.driver LEVEL ROOT`` reads one JSON object a line, starts each job at once,
+and answers with one JSON object a line as jobs end. ``ROOT/workspaces`` holds the workspaces.
+"""
+
+import asyncio
+import base64
+import gc
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from contracts.executor_api import ExecutionLimits, IsolationLevel
+from executor_runtime import artifacts, privileges
+from executor_runtime.capture import capture
+from executor_runtime.sandbox import Job, Limits, RawRun, Sandbox
+from executor_runtime.sandbox.probe import probe_levels
+from executor_runtime.workspace import Workspace, Workspaces
+
+LEVELS: dict[str, IsolationLevel] = {"full": "full", "reduced": "reduced"}
+
+
+def main() -> None:
+    level, root = LEVELS[sys.argv[1]], Path(sys.argv[2])
+    os.environ["INTERNAL_API_TOKEN"] = "token-of-the-executor"
+    privileges.drop_or_refuse([root / "workspaces"])
+    privileges.set_non_dumpable()
+    asyncio.run(serve(level, Workspaces(root / "workspaces")))
+
+
+async def serve(level: IsolationLevel, workspaces: Workspaces) -> None:
+    sandbox = Sandbox(await probe_levels((level,)))
+    answer({"ready": True, "uid": os.getuid()})
+    loop = asyncio.get_running_loop()
+    lines = asyncio.StreamReader(limit=64 * 1_048_576)
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
+    running: set[asyncio.Task[None]] = set()
+    while line := await lines.readline():
+        task = asyncio.create_task(handle(sandbox, workspaces, json.loads(line)))
+        running.add(task)
+        task.add_done_callback(running.discard)
+        await asyncio.sleep(0)
+    for task in running:
+        task.cancel()
+    await asyncio.gather(*running, return_exceptions=True)
+
+
+async def handle(sandbox: Sandbox, workspaces: Workspaces, request: dict[str, Any]) -> None:
+    number = request.pop("number")
+    try:
+        body = held() if request.pop("kind") == "held" else await run(sandbox, workspaces, request)
+    except Exception as error:
+        body = {"error": f"{type(error).__name__}: {error}"}
+    answer({"number": number, **body})
+
+
+def held() -> dict[str, Any]:
+    """What this process holds: it must be the same before and after any number of runs."""
+    gc.collect()
+    with open("/proc/self/statm") as file:
+        resident_pages = int(file.read().split()[1])
+    with open(f"/proc/self/task/{os.getpid()}/children") as file:
+        children = file.read().split()
+    with open("/proc/self/mounts") as file:
+        mounts = len(file.readlines())
+    return {
+        "descriptors": len(os.listdir("/proc/self/fd")),
+        "children": len(children),
+        "mounts": mounts,
+        "resident_pages": resident_pages,
+    }
+
+
+async def run(sandbox: Sandbox, workspaces: Workspaces, request: dict[str, Any]) -> dict[str, Any]:
+    cancel_after_s = request.pop("cancel_after_s", None)
+    interrupt_after_s = request.pop("interrupt_after_s", None)
+    session = request.pop("session", None)
+    brief = request.pop("brief", False)
+    limits = Limits.from_request(ExecutionLimits(**request.pop("limits", {})))
+    workspace = workspaces.open_session(session) if session else workspaces.create("test")
+    workspace = exchange(workspace, request.pop("exchanged_by", ""))
+    job = Job(
+        "exec_20260115_a1b2c3d4", request.pop("language", "python"), workspace=workspace, limits=limits, **request
+    )
+    cancelled = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    if cancel_after_s is not None:
+        loop.call_later(cancel_after_s, cancelled.set)
+    before = artifacts.snapshot(workspace)
+    task = asyncio.ensure_future(sandbox.run(job, cancelled))
+    if interrupt_after_s is not None:
+        loop.call_later(interrupt_after_s, task.cancel)
+    try:
+        raw = await task
+    except asyncio.CancelledError:
+        return {"interrupted": True}
+    else:
+        return measured(raw) if brief else described(job, raw, workspace, before)
+    finally:
+        if not session:
+            workspaces.remove(workspace)
+
+
+def exchange(workspace: Workspace, by: str) -> Workspace:
+    """Puts something else in the workspace's place; ``lie``: only process 1 can notice."""
+    aside = workspace.path.with_name(f"{workspace.path.name}-aside")
+    match by:
+        case "link":
+            workspace.path.rename(aside)
+            workspace.path.symlink_to(aside)
+        case "directory":
+            workspace.path.rename(aside)
+            workspace.path.mkdir()
+        case "lie":
+            return LyingWorkspace(workspace.path, workspace.device, workspace.inode + 1)
+    return workspace
+
+
+class LyingWorkspace(Workspace):
+    """Opens without a look, as if the directory had been exchanged right after it."""
+
+    def open(self) -> int:
+        return os.open(self.path, os.O_PATH)
+
+
+def measured(raw: RawRun) -> dict[str, Any]:
+    """What costs this process next to nothing to answer."""
+    return {
+        "ending": raw.ending,
+        "stdout_bytes": raw.stdout.total_bytes,
+        "cpu_time_s": raw.usage.cpu_time_s,
+        "peak_memory_bytes": raw.usage.peak_memory_bytes,
+        "duration_s": raw.usage.duration_s,
+    }
+
+
+def described(job: Job, raw: RawRun, workspace: Workspace, before: artifacts.Snapshot) -> dict[str, Any]:
+    result = capture(job, raw, artifacts.collect(workspace, before))
+    return {
+        **measured(raw),
+        "exit_code": raw.exit_code,
+        "signal": raw.signal,
+        "stdout": raw.stdout.text,
+        "stderr": raw.stderr.text,
+        "returned": base64.b64encode(raw.returned or b"").decode(),
+        "failure": raw.failure,
+        "result": result.model_dump(mode="json"),
+    }
+
+
+def answer(body: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(body) + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
