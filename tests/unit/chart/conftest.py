@@ -3,7 +3,6 @@
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
@@ -48,9 +47,11 @@ class Render(Protocol):
 
 
 def _helm_command() -> list[str]:
-    """helm: the one that HELM names, the one in PATH, or devcluster's own."""
+    """helm: the one that HELM names, or the one in PATH, where `make test-local` puts one."""
     found = os.environ.get("HELM") or shutil.which("helm")
-    return [found] if found else [sys.executable, "-m", "devcluster", "tool", "helm", "--"]
+    if not found:
+        raise FileNotFoundError("helm is not in PATH: run `make test-local`, which builds it, or set HELM")
+    return [found]
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,1 @@
+"""The two HTTP APIs that the controller calls. Only these modules, ``server`` and ``health`` touch the network."""

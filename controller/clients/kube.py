@@ -1,0 +1,151 @@
+"""The API server, over one shared connection pool of the official asynchronous client.
+
+Requests are made by hand instead of through the generated classes: on the hot path the
+answer is asked for as ``PartialObjectMetadata``, so that a megabyte of code does not travel
+back with each status, and nothing is parsed into models that nobody reads.
+"""
+
+import json
+import os
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, Final
+from urllib.parse import urlencode
+
+import aiohttp
+from kubernetes.aio.client import ApiClient, Configuration
+from kubernetes.aio.config import ConfigException, load_incluster_config, load_kube_config
+
+from controller import names
+from controller.errors import KubeConflict, KubeError, KubeNotFound, KubeUnavailable, SettingsError
+
+Body = dict[str, Any]
+
+_METADATA_ONLY: Final = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json"
+_JSON: Final = "application/json"
+_MERGE_PATCH: Final = "application/merge-patch+json"
+_APPLY_PATCH: Final = "application/apply-patch+yaml"
+_PAGE_SIZE: Final = 500
+_REQUEST_TIMEOUT_S: Final = 30.0
+
+
+async def load_configuration() -> Configuration:
+    """How to reach the API server: in a cluster the ServiceAccount, elsewhere what KUBECONFIG names.
+
+    Raises:
+        SettingsError: there is neither.
+    """
+    configuration = Configuration()
+    try:
+        if "KUBERNETES_SERVICE_HOST" in os.environ and "KUBECONFIG" not in os.environ:
+            load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+        else:
+            await load_kube_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+    except (ConfigException, OSError) as error:
+        raise SettingsError(
+            f"no API server: {error}; run in a cluster, or set KUBECONFIG=/path/to/kubeconfig"
+        ) from None
+    return configuration
+
+
+class KubeClient:
+    """The few calls of the Kubernetes API that the controller makes."""
+
+    def __init__(self, configuration: Configuration) -> None:
+        self.configuration = configuration
+        configuration.client_session_kwargs = {"trust_env": False}
+        self._api = ApiClient(configuration)
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        await self._api.close()  # type: ignore[no-untyped-call]
+
+    async def get(self, path: str) -> Body:
+        """One object.
+
+        Raises:
+            KubeError: as for every call here; KubeNotFound when it is not there.
+        """
+        return await self._request("GET", path)
+
+    async def list_pages(self, path: str, **params: str) -> AsyncIterator[list[Body]]:
+        """The objects of a collection, page by page; ``fieldSelector`` and ``labelSelector`` go by keyword."""
+        query = {**params, "limit": str(_PAGE_SIZE)}
+        while True:
+            page = await self._request("GET", path, query=query)
+            yield page.get("items") or []
+            token = (page.get("metadata") or {}).get("continue")
+            if not token:
+                return
+            query["continue"] = token
+
+    async def replace_status(self, path: str, body: Body) -> str:
+        """Writes ``.status`` of the object whose ``metadata.resourceVersion`` the body names.
+
+        Returns:
+            The new resourceVersion.
+
+        Raises:
+            KubeConflict: the object has changed since.
+        """
+        answer = await self._request("PUT", f"{path}/status", body, accept=_METADATA_ONLY)
+        return str(answer["metadata"]["resourceVersion"])
+
+    async def merge_status(self, path: str, status: Mapping[str, Any]) -> None:
+        """Merges into ``.status``, whatever the object's version."""
+        body = {"status": dict(status)}
+        await self._request("PATCH", f"{path}/status", body, content_type=_MERGE_PATCH, accept=_METADATA_ONLY)
+
+    async def apply(self, path: str, body: Body) -> Body:
+        """Server-side apply: creates the object, or makes the fields that it names ours."""
+        query = {"fieldManager": names.FIELD_MANAGER, "force": "true"}
+        return await self._request("PATCH", path, body, content_type=_APPLY_PATCH, query=query)
+
+    async def create(self, path: str, body: Body) -> None:
+        """Creates an object in a collection."""
+        await self._request("POST", path, body, accept=_METADATA_ONLY)
+
+    async def delete(self, path: str, uid: str) -> None:
+        """Deletes the object if it still is the one with this uid (KubeConflict otherwise)."""
+        await self._request("DELETE", path, {"preconditions": {"uid": uid}})
+
+    async def _request(
+        self,
+        method: str,
+        path: str,
+        body: Body | None = None,
+        *,
+        query: Mapping[str, str] | None = None,
+        content_type: str = _JSON,
+        accept: str = _JSON,
+    ) -> Body:
+        headers = {"Accept": accept, "Content-Type": content_type, "User-Agent": names.COMPONENT_NAME}
+        token = await self.configuration.get_api_key_with_prefix("BearerToken", alias="authorization")
+        if token:
+            headers["Authorization"] = token
+        url = self.configuration.host + path + (f"?{urlencode(query)}" if query else "")
+        try:
+            response = await self._api.rest_client.request(  # type: ignore[no-untyped-call]
+                method, url, headers=headers, body=body, _request_timeout=_REQUEST_TIMEOUT_S
+            )
+            raw = await response.read()
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            raise KubeUnavailable(0, type(error).__name__, f"{method} {path}: no answer from the API server") from error
+        if response.status >= 400:
+            raise _error(response.status, raw)
+        parsed: Body = json.loads(raw) if raw else {}
+        return parsed
+
+
+def _error(status: int, raw: bytes) -> KubeError:
+    try:
+        answer = json.loads(raw)
+    except ValueError:
+        answer = {}
+    kind: type[KubeError] = KubeError
+    if status == 404:
+        kind = KubeNotFound
+    elif status == 409:
+        kind = KubeConflict
+    elif status in (401, 429) or status >= 500:
+        kind = KubeUnavailable
+    return kind(status, str(answer.get("reason", "")), str(answer.get("message", "")))

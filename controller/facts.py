@@ -1,0 +1,81 @@
+"""What can be learned about an Execution. Every change of its status is one of these, folded in by ``status``.
+
+A fact carries the time at which it was learned and, where an attempt is meant, which
+one: facts about older attempts are dropped.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from pydantic import JsonValue
+
+from contracts.control_plane_api import ResultReport
+
+
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """It cannot run yet; ``reason`` such as PoolNotFound or Queued."""
+
+    reason: str
+    message: str
+    time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """The controller takes it: from here on it may run."""
+
+    execution_id: str
+    attempt: int
+    pod_name: str
+    node_name: str
+    time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """It will never run, and has not: ``reason`` is the stable word, ``solution`` what to do instead."""
+
+    reason: str
+    message: str
+    solution: str
+    time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """It was cancelled before any code of this attempt ran, or its executor no longer knows it."""
+
+    message: str
+    time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class HeartbeatSeen:
+    """Its executor says that it runs."""
+
+    attempt: int
+    progress: dict[str, JsonValue] | None
+    time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ResultSeen:
+    """Its executor says how it ended: the one fact from which Succeeded can come."""
+
+    attempt: int
+    report: ResultReport
+    time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerLost:
+    """What ran it is gone: the code may have run in part. ``reason`` as in ``termination``'s table."""
+
+    attempt: int
+    reason: str
+    message: str
+    time: datetime
+
+
+Fact = Waits | Claimed | Refused | Cancelled | HeartbeatSeen | ResultSeen | ContainerLost

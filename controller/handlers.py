@@ -1,0 +1,92 @@
+"""What kopf calls for each watch event: parse, hand over, return.
+
+``on.event`` only: no finalizers, no annotations, no writes of kopf's own. A handler that
+raises would not be tried again, so nothing here waits for the network; the pipeline has
+its own tasks, and the resync brings back what an event has lost.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import kopf
+from pydantic import ValidationError
+
+from contracts.kube import EXECUTION_PLURAL, GROUP, POOL_PLURAL, VERSION
+from controller import names
+from controller.clients.kube import KubeClient
+from controller.logs import get_logger
+from controller.pipeline import Pipeline
+from controller.pool_keeper import PoolKeeper
+from controller.recovery import Recovery
+from controller.resources import parse_execution, parse_pod, parse_pool
+from controller.unreadable import parse_or_refuse
+
+logger = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """Where events go."""
+
+    pipeline: Pipeline
+    recovery: Recovery
+    keeper: PoolKeeper
+    kube: KubeClient
+    now: Callable[[], datetime]
+
+
+def register_cluster_handlers(registry: kopf.OperatorRegistry, targets: Targets) -> None:
+    """Executions and ExecutorPools, in all namespaces."""
+
+    @kopf.on.event(GROUP, VERSION, EXECUTION_PLURAL, registry=registry)
+    async def see_execution(event: kopf.RawEvent, **_: Any) -> None:
+        body = event["object"]
+        if event["type"] == "DELETED":
+            # Also when it has left our field selector because it ended: only a live read can tell.
+            targets.recovery.miss(body["metadata"]["uid"])
+            return
+        try:
+            targets.pipeline.see(parse_execution(body))
+        except ValidationError:
+            await parse_or_refuse(body, targets.kube, targets.now())
+
+    @kopf.on.event(GROUP, VERSION, POOL_PLURAL, registry=registry)
+    async def see_pool(event: kopf.RawEvent, **_: Any) -> None:
+        name = event["object"]["metadata"]["name"]
+        if event["type"] == "DELETED":
+            targets.pipeline.lose_pool(name)
+            return
+        try:
+            targets.pipeline.see_pool(parse_pool(event["object"]))
+        except ValidationError as error:
+            logger.error("an ExecutorPool cannot be read", pool=name, error=str(error.errors(include_input=False)[:1]))
+        targets.keeper.touch(name)
+
+
+def register_namespace_handlers(registry: kopf.OperatorRegistry, targets: Targets) -> None:
+    """Executor pods and their Deployments, in the operator's namespace only."""
+
+    @kopf.on.event("", "v1", "pods", registry=registry)
+    async def see_pod(event: kopf.RawEvent, **_: Any) -> None:
+        pod = parse_pod(event["object"])
+        if pod is None:
+            return
+        if event["type"] == "DELETED":
+            targets.recovery.see_pod(pod)
+            targets.recovery.lose_pod(pod.name)
+        else:
+            targets.recovery.see_pod(pod)
+        targets.keeper.touch(pod.pool)
+
+    @kopf.on.event("apps", "v1", "deployments", registry=registry)
+    async def see_deployment(event: kopf.RawEvent, **_: Any) -> None:
+        targets.keeper.see_deployment(event["object"], event["type"] == "DELETED")
+
+
+def set_selectors(settings: kopf.OperatorSettings) -> None:
+    """What the API server keeps out of the watches: ended Executions, and pods and Deployments of others."""
+    settings.watching.field_selectors[GROUP, VERSION, EXECUTION_PLURAL] = names.UNFINISHED_SELECTOR
+    settings.watching.label_selectors["", "v1", "pods"] = names.EXECUTOR_SELECTOR
+    settings.watching.label_selectors["apps", "v1", "deployments"] = names.EXECUTOR_SELECTOR

@@ -1,0 +1,403 @@
+"""The way of an Execution through the controller; the only module that knows the order of the steps.
+
+seen → admitted → placed → claimed → dispatched → (the executor runs it) → reported → written.
+
+The watch handlers and the internal API call in; nothing here waits for them. Each step
+that needs the network runs as a task of its own, and there are never more of those than
+slots, because a task begins with a slot in hand.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from contracts.control_plane_api import ResultReport
+from contracts.execution import Phase
+from contracts.executor_api import ExecutionRequest
+from controller.admission import Accepted, PoolNotFound, Rejected, admit
+from controller.background import Background
+from controller.clients.executor import ExecutorClient
+from controller.clients.kube import KubeClient
+from controller.dispatch import Refusal, dispatch, kill
+from controller.errors import ControllerError, KubeUnavailable
+from controller.events import EventRecorder
+from controller.facts import Cancelled, Claimed, ContainerLost, Fact, Refused, ResultSeen, Waits
+from controller.identity import Identities, duplicate
+from controller.inputs import Grant, make_request
+from controller.logs import get_logger
+from controller.metrics import Metrics
+from controller.namespaces import NamespaceGate
+from controller.placement import Placed, Placement
+from controller.pods import Pods
+from controller.report_tokens import ReportTokens
+from controller.resources import Execution, Pool
+from controller.tracking import Ended, Mark, Registry, Stage, Tracked
+from controller.writer import StatusWriter, Written
+
+QUEUED_AFTER_S: Final = 1.0
+"""An Execution that waits longer for a slot says so in its status, once."""
+_TOLD_AT_A_TIME: Final = 10
+"""A long queue must not take the API server's time from those that run: twenty such writes a second at most."""
+_RETRY_S: Final = 2.0
+_KILL_WAIT_S: Final = 10.0
+logger = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Collaborators:
+    """What the pipeline works with."""
+
+    kube: KubeClient
+    executors: ExecutorClient
+    writer: StatusWriter
+    tokens: ReportTokens
+    events: EventRecorder
+    metrics: Metrics
+    namespaces: NamespaceGate
+    secret_namespaces: frozenset[str]
+    now: Callable[[], datetime]
+
+
+class Pipeline:
+    """Takes what is seen, and sees each Execution through to its end."""
+
+    def __init__(self, with_: Collaborators) -> None:
+        self._with = with_
+        self.registry = Registry()
+        self.identities = Identities(self.registry, with_.kube)
+        self.placement = Placement()
+        self.pods = Pods(self.placement)
+        self.pools: dict[str, Pool] = {}
+        self.changed: Callable[[str], None] = lambda pool: None
+        self.adopt: Callable[[Tracked], None] = lambda tracked: None
+        self.ended: Callable[[Execution], None] = lambda execution: None
+        self._background = Background(with_.metrics)
+        self._dirty: set[str] = set()
+
+    # --- seen -------------------------------------------------------------------------------------------------
+
+    def see(self, execution: Execution) -> None:
+        """An Execution was created or changed, or stands in a list."""
+        tracked = self.registry.get(execution.uid)
+        if tracked is None:
+            if execution.ended or self.registry.was_dropped(execution.uid):
+                return
+            self._begin(self.registry.add(execution))
+            return
+        tracked.observe(execution)
+        if execution.ended:
+            if tracked.stage is not Stage.STARTING and not tracked.lock.locked():
+                phase = execution.status.phase
+                self._drop(tracked, Ended(tracked.uid, tracked.attempt, phase) if phase else None)
+        elif execution.spec.cancel or execution.deleting:
+            self.stop(tracked)
+
+    def _begin(self, tracked: Tracked) -> None:
+        tracked.seen = self._with.now()
+        self._with.metrics.seen.inc()
+        if tracked.status.phase == "Running":
+            tracked.stage = Stage.RUNNING
+            self.registry.give_id(tracked)
+            if (pod := self.pods.get(tracked.status.pod_name or "")) is not None:
+                tracked.pod_url = pod.url
+                self.placement.occupy(tracked.uid, pod.name)
+            tracked.dispatched.set()
+            tracked.expect_end(self._with.now())
+            self.adopt(tracked)
+        elif tracked.execution.deleting:
+            self._drop(tracked, None)
+        elif tracked.execution.spec.cancel:
+            self.stop(tracked)
+        else:
+            self._admit(tracked)
+
+    def lose(self, uid: str) -> None:
+        """An Execution is gone from the API server: what it runs is killed."""
+        tracked = self.registry.get(uid)
+        if tracked is None:
+            return
+        tracked.deleted = True
+        self.stop(tracked)
+
+    def see_pool(self, pool: Pool) -> None:
+        """A pool was created or changed: those that wait for it are judged anew."""
+        before = self.pools.get(pool.name)
+        self.pools[pool.name] = pool
+        if before is not None and (before.uid, before.generation) == (pool.uid, pool.generation):
+            return
+        self.pods.set_pool(pool)
+        for uid in self.placement.waiting(pool.name):
+            if (tracked := self.registry.get(uid)) is not None:
+                self._admit(tracked)
+        self.schedule(pool.name)
+
+    def lose_pool(self, name: str) -> None:
+        """A pool is gone: its pods take no more work, what waits for it waits on."""
+        if self.pools.pop(name, None) is not None:
+            self.pods.lose_pool(name)
+            for uid in self.placement.waiting(name):
+                if (tracked := self.registry.get(uid)) is not None:
+                    self._admit(tracked)
+
+    # --- admitted, placed -------------------------------------------------------------------------------------
+
+    def _admit(self, tracked: Tracked) -> None:
+        execution, pool = tracked.execution, self.pools.get(tracked.execution.spec.pool)
+        loser = self.identities.check(tracked)
+        if isinstance(loser, Tracked):
+            self._refuse(loser, duplicate(execution.execution_id))
+            loser = None
+        match loser or admit(execution, pool, self._with.secret_namespaces):
+            case Rejected() as verdict:
+                self._refuse(tracked, verdict)
+            case PoolNotFound() as verdict:
+                self.placement.enqueue(tracked.uid, verdict.pool, execution.order)
+                self.spawn(self._wait(tracked, Waits("PoolNotFound", verdict.message, self._with.now())), tracked)
+            case Accepted(limits):
+                tracked.limits = limits
+                if pool is not None and self._queue_is_full(tracked, pool):
+                    return
+                self.placement.enqueue(tracked.uid, execution.spec.pool, execution.order)
+                self.schedule(execution.spec.pool)
+
+    def _queue_is_full(self, tracked: Tracked, pool: Pool) -> bool:
+        counted = self.placement.count(pool.name)
+        known = tracked.status.phase == "Pending" or self.placement.is_waiting(tracked.uid)
+        if known or counted.queued < pool.spec.queue_limit + counted.free:
+            return False
+        self._refuse(
+            tracked,
+            Rejected(
+                "QueueFull",
+                f"{counted.queued} Executions wait in pool {pool.name}, whose spec.queueLimit is "
+                f"{pool.spec.queue_limit}",
+                "create it again later, or give the pool more replicas or a longer queue",
+            ),
+        )
+        return True
+
+    def schedule(self, pool: str) -> None:
+        """Gives free slots to who waits, at the end of this turn of the loop, so that a burst is placed in order."""
+        if pool not in self._dirty:
+            self._dirty.add(pool)
+            asyncio.get_running_loop().call_soon(self._place, pool)
+
+    def _place(self, pool: str) -> None:
+        self._dirty.discard(pool)
+        if pool in self.pools:
+            for placed in self.placement.place(pool):
+                tracked = self.registry.get(placed.uid)
+                if tracked is None:
+                    self.placement.release(placed.uid)
+                    continue
+                tracked.stage = Stage.STARTING
+                self.spawn(self._run(tracked, placed), tracked)
+        self.changed(pool)
+
+    def tell_waiting(self) -> None:
+        """Those that have waited for a slot for longer than a second say so in their status, once."""
+        now = self._with.now()
+        room = _TOLD_AT_A_TIME
+        for pool in self.pools:
+            for uid in self.placement.waiting_uids(pool):
+                tracked = self.registry.get(uid)
+                if tracked is None or tracked.told_queued or tracked.seen is None:
+                    continue
+                if room and (now - tracked.seen).total_seconds() >= QUEUED_AFTER_S:
+                    room -= 1
+                    tracked.told_queued = True
+                    message = f"all slots of pool {pool} are taken; it runs as soon as one is free"
+                    self.spawn(self._wait(tracked, Waits("Queued", message, now)), tracked)
+
+    async def _wait(self, tracked: Tracked, fact: Waits) -> None:
+        if tracked.stage is not Stage.WAITING:
+            return
+        outcome = await self._with.writer.record(tracked, fact)
+        if outcome is Written.GONE:
+            self.lose(tracked.uid)
+        elif outcome is Written.YES and fact.reason == "PoolNotFound":
+            self._with.events.warn(tracked.execution, fact.reason, fact.message)
+
+    # --- claimed, dispatched ----------------------------------------------------------------------------------
+
+    async def _run(self, tracked: Tracked, placed: Placed) -> None:
+        try:
+            request = await self._start(tracked, placed)
+        except ControllerError as error:
+            logger.warning("an Execution could not be started now", error=str(error), **_who(tracked))
+            await asyncio.sleep(_RETRY_S)
+            request = None
+        if isinstance(request, Rejected):
+            await self._end(tracked, _refusal(request, self._with.now()))
+        elif request is None:
+            self._give_back(tracked)
+        else:
+            if tracked.stop_wanted:
+                self.stop(tracked)
+            await self._dispatch(tracked, request)
+
+    async def _start(self, tracked: Tracked, placed: Placed) -> ExecutionRequest | Rejected | None:
+        """The claimed request; None when the Execution could not be claimed."""
+        attempt = tracked.attempt + 1
+        request = await self._prepare(tracked, attempt)
+        if isinstance(request, Rejected) or await self._claim(tracked, placed, attempt):
+            return request
+        return None
+
+    async def _prepare(self, tracked: Tracked, attempt: int) -> ExecutionRequest | Rejected:
+        pool = self.pools.get(tracked.execution.spec.pool)
+        if pool is None or tracked.limits is None:
+            raise KubeUnavailable(0, "PoolGone", "the pool went away while the Execution was placed")
+        refused = await self.identities.confirm(tracked.execution) or await self._with.namespaces.check(
+            tracked.execution.namespace, pool
+        )
+        if refused is not None:
+            return refused
+        token = self._with.tokens.make(tracked.execution.execution_id, attempt)
+        return await make_request(tracked.execution, Grant(token, tracked.limits), self._with.kube)
+
+    async def _claim(self, tracked: Tracked, placed: Placed, attempt: int) -> bool:
+        pod = self.pods.get(placed.pod)
+        if pod is None or not self.pods.accepts(pod):
+            return False
+        fact = Claimed(tracked.execution.execution_id, attempt, pod.name, pod.node, self._with.now())
+        if await self._with.writer.record(tracked, fact) is not Written.YES:
+            return False
+        tracked.stage = Stage.RUNNING
+        tracked.pod_url = pod.url
+        tracked.expect_end(fact.time)
+        return True
+
+    def _give_back(self, tracked: Tracked) -> None:
+        """Undoes a placement that did not become a claim."""
+        self.placement.release(tracked.uid)
+        tracked.stage = Stage.WAITING
+        execution = tracked.execution
+        if tracked.deleted or execution.ended or execution.deleting:
+            self._drop(tracked, None)
+        elif tracked.stop_wanted or execution.spec.cancel:
+            self.stop(tracked)
+        elif execution.status.phase == "Running":
+            self.registry.drop(tracked, None, forget=True)
+            self.see(execution)
+        else:
+            self._admit(tracked)
+        self.schedule(execution.spec.pool)
+
+    async def _dispatch(self, tracked: Tracked, request: ExecutionRequest) -> None:
+        self._with.events.note(tracked.execution, "Scheduled", f"runs on pod {tracked.status.pod_name}")
+        try:
+            refusal = await dispatch(tracked, request, self._with.executors)
+        finally:
+            tracked.dispatched.set()
+        if isinstance(refusal, Refusal) and tracked.stage is Stage.RUNNING:
+            await self._end(tracked, Refused(refusal.reason, refusal.message, refusal.solution, self._with.now()))
+
+    # --- stopped ----------------------------------------------------------------------------------------------
+
+    def stop(self, tracked: Tracked) -> None:
+        """It is cancelled or deleted: takes it out of the queue, or kills what runs. Repeated calls do nothing."""
+        if tracked.stage is Stage.WAITING:
+            self.placement.withdraw(tracked.uid)
+            if tracked.deleted or tracked.execution.deleting:
+                self._drop(tracked, None)
+            else:
+                self.spawn(self._end(tracked, Cancelled("cancelled before it ran", self._with.now())), tracked)
+        elif tracked.stage is Stage.RUNNING and not tracked.kill_begun:
+            tracked.kill_begun = True
+            self.spawn(self._kill(tracked), tracked)
+        tracked.stop_wanted = True
+
+    async def _kill(self, tracked: Tracked) -> None:
+        known = await kill(tracked, self._with.executors)
+        if tracked.deleted:
+            self._drop(tracked, None)
+        elif known:
+            tracked.expect_end(self._with.now(), _KILL_WAIT_S)
+        else:
+            await self._end(tracked, Cancelled("cancelled; its executor does not know it", self._with.now()))
+
+    # --- reported, written ------------------------------------------------------------------------------------
+
+    async def finish(self, tracked: Tracked, attempt: int, report: ResultReport) -> bool:
+        """Folds a result in; False when the Execution had ended otherwise or is gone."""
+        fact = ResultSeen(attempt, report, self._with.now())
+        self.placement.release(tracked.uid)
+        self.schedule(tracked.execution.spec.pool)
+        return await self._end(tracked, fact, mark_of(report)) is Written.YES
+
+    async def crash(self, tracked: Tracked, reason: str, message: str) -> None:
+        """What ran it is gone."""
+        await self._end(tracked, ContainerLost(tracked.attempt, reason, message, self._with.now()))
+
+    def record_soon(self, tracked: Tracked, fact: Fact) -> None:
+        """Writes a fact that ends nothing, in the background."""
+        self.spawn(self._record(tracked, fact), tracked)
+
+    async def _record(self, tracked: Tracked, fact: Fact) -> None:
+        await self._with.writer.record(tracked, fact)
+
+    def _refuse(self, tracked: Tracked, verdict: Rejected) -> None:
+        self.placement.withdraw(tracked.uid)
+        self.spawn(self._end(tracked, _refusal(verdict, self._with.now())), tracked)
+
+    async def _end(self, tracked: Tracked, fact: Fact, mark: Mark | None = None) -> Written:
+        """Writes a fact that ends an Execution, and lets go of it once it has ended."""
+        if tracked.stage is Stage.ENDED:
+            return Written.NO
+        outcome = await self._with.writer.record(tracked, fact)
+        if tracked.execution.ended or outcome is Written.GONE:
+            phase = tracked.execution.status.phase
+            ours = outcome is Written.YES
+            ended = Ended(tracked.uid, tracked.attempt, phase, mark if ours else None) if phase else None
+            if self._drop(tracked, None if outcome is Written.GONE else ended) and ours and ended is not None:
+                self._announce(tracked, ended.phase)
+        return outcome
+
+    def _announce(self, tracked: Tracked, phase: Phase) -> None:
+        execution = tracked.execution
+        self._with.metrics.observe_end(execution)
+        self.ended(execution)
+        reason, message = self._with.events.finished(execution)
+        logger.info("Execution ended", phase=phase, reason=reason, message=message, **_who(tracked))
+
+    def _drop(self, tracked: Tracked, ended: Ended | None) -> bool:
+        """Lets go of an Execution; False when that was done before."""
+        if tracked.stage is Stage.ENDED:
+            return False
+        tracked.stage = Stage.ENDED
+        self.placement.withdraw(tracked.uid)
+        self.placement.release(tracked.uid)
+        self.registry.drop(tracked, ended)
+        self.schedule(tracked.execution.spec.pool)
+        return True
+
+    # --- in the background ------------------------------------------------------------------------------------
+
+    def spawn(self, step: Coroutine[Any, Any, Any], tracked: Tracked) -> None:
+        """Runs a step for an Execution beside everything else."""
+        self._background.run(step, stage=tracked.stage.value, **_who(tracked))
+
+    async def close(self) -> None:
+        """Ends all steps that are under way."""
+        await self._background.close()
+
+
+def _who(tracked: Tracked) -> dict[str, str]:
+    execution = tracked.execution
+    return {
+        "namespace": execution.namespace,
+        "execution": execution.name,
+        "execution_id": execution.execution_id,
+    }
+
+
+def _refusal(verdict: Rejected, now: datetime) -> Refused:
+    return Refused(verdict.reason, verdict.message, verdict.solution, now)
+
+
+def mark_of(report: ResultReport) -> Mark:
+    """What a repeated report has in common with the first."""
+    return (report.reason, report.exit_code)

@@ -1,0 +1,181 @@
+"""Who runs where: a queue for each pool, in order, and the slots of the pods that take work.
+
+No I/O and no clock, so that a state machine test can drive it: never more than the
+concurrency on a pod, first come first served within a pool, nothing lost.
+"""
+
+import heapq
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+Order = tuple[Any, ...]
+_SLACK: Final = 256
+"""Withdrawn entries that a queue's heap may hold before it is made anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """An Execution (by uid) that now holds a slot of a pod."""
+
+    uid: str
+    pod: str
+
+
+@dataclass(frozen=True, slots=True)
+class PoolCount:
+    """The slots of a pool and what waits for them."""
+
+    busy: int
+    free: int
+    queued: int
+
+
+@dataclass(slots=True)
+class _PodSlots:
+    pool: str
+    capacity: int
+    accepts: bool
+    holders: set[str] = field(default_factory=set)
+
+    @property
+    def free(self) -> int:
+        return max(self.capacity - len(self.holders), 0) if self.accepts else 0
+
+
+@dataclass(slots=True)
+class _Queue:
+    heap: list[tuple[Order, str]] = field(default_factory=list)
+    waiting: set[str] = field(default_factory=set)
+    order_of: dict[str, Order] = field(default_factory=dict)
+
+
+class Placement:
+    """Queues and slots of all pools. Executions and pods go by unique keys (uid, pod name)."""
+
+    def __init__(self) -> None:
+        self._queues: dict[str, _Queue] = {}
+        self._pool_of: dict[str, str] = {}
+        self._pods: dict[str, _PodSlots] = {}
+        self._pods_of: dict[str, set[str]] = {}
+        self._slot_of: dict[str, str] = {}
+
+    def set_pod(self, pod: str, pool: str, capacity: int, accepts: bool) -> None:
+        """Says what a pod offers now; Executions that hold its slots keep them."""
+        slots = self._pods.get(pod)
+        if slots is None:
+            self._pods[pod] = slots = _PodSlots(pool, capacity, accepts)
+            self._pods_of.setdefault(pool, set()).add(pod)
+        slots.capacity, slots.accepts = capacity, accepts
+
+    def remove_pod(self, pod: str) -> frozenset[str]:
+        """Forgets a pod that is gone; returns who held its slots."""
+        slots = self._pods.pop(pod, None)
+        if slots is None:
+            return frozenset()
+        self._pods_of[slots.pool].discard(pod)
+        for uid in slots.holders:
+            del self._slot_of[uid]
+        return frozenset(slots.holders)
+
+    def enqueue(self, uid: str, pool: str, order: Order) -> None:
+        """Puts an Execution into its pool's queue, once; the order decides, not the time of the call."""
+        if uid in self._pool_of or uid in self._slot_of:
+            return
+        queue = self._queues.setdefault(pool, _Queue())
+        queue.waiting.add(uid)
+        if uid not in queue.order_of:
+            heapq.heappush(queue.heap, (order, uid))
+            queue.order_of[uid] = order
+        self._pool_of[uid] = pool
+
+    def withdraw(self, uid: str) -> bool:
+        """Takes an Execution out of its queue; False when it was not waiting."""
+        pool = self._pool_of.pop(uid, None)
+        if pool is None:
+            return False
+        queue = self._queues[pool]
+        queue.waiting.discard(uid)
+        if len(queue.heap) > 2 * len(queue.waiting) + _SLACK:
+            queue.heap = [entry for entry in queue.heap if entry[1] in queue.waiting]
+            heapq.heapify(queue.heap)
+            queue.order_of = {uid: order for order, uid in queue.heap}
+        return True
+
+    def occupy(self, uid: str, pod: str) -> None:
+        """Counts an Execution that already runs on a pod (after a restart), even above the capacity."""
+        if uid not in self._slot_of and pod in self._pods:
+            self._pods[pod].holders.add(uid)
+            self._slot_of[uid] = pod
+
+    def release(self, uid: str) -> None:
+        """Gives the slot of an Execution back, if it holds one."""
+        pod = self._slot_of.pop(uid, None)
+        if pod is not None:
+            self._pods[pod].holders.discard(uid)
+
+    def holders(self, pod: str) -> frozenset[str]:
+        """Who holds slots of a pod."""
+        slots = self._pods.get(pod)
+        return frozenset(slots.holders) if slots else frozenset()
+
+    def place(self, pool: str) -> Iterator[Placed]:
+        """Gives the free slots of a pool to the first in its queue; each that is yielded holds its slot."""
+        queue = self._queues.get(pool)
+        while queue is not None and queue.waiting:
+            pod = self._freest(pool)
+            if pod is None:
+                return
+            uid = self._pop(queue)
+            if uid is None:
+                return
+            self._pods[pod].holders.add(uid)
+            self._slot_of[uid] = pod
+            yield Placed(uid, pod)
+
+    def queued(self, pool: str) -> int:
+        """How many wait in a pool's queue."""
+        queue = self._queues.get(pool)
+        return len(queue.waiting) if queue else 0
+
+    def waiting_uids(self, pool: str) -> frozenset[str]:
+        """Who waits in a pool's queue, in no order."""
+        queue = self._queues.get(pool)
+        return frozenset(queue.waiting) if queue else frozenset()
+
+    def is_waiting(self, uid: str) -> bool:
+        """Whether it stands in a queue."""
+        return uid in self._pool_of
+
+    def waiting(self, pool: str) -> list[str]:
+        """Who waits in a pool's queue, first come first."""
+        queue = self._queues.get(pool)
+        return sorted(queue.waiting, key=lambda uid: (queue.order_of[uid], uid)) if queue else []
+
+    def count(self, pool: str) -> PoolCount:
+        """The pool's slots: busy ones on any of its pods, free ones on pods that take work."""
+        pods = [self._pods[pod] for pod in self._pods_of.get(pool, ())]
+        return PoolCount(
+            busy=sum(len(pod.holders) for pod in pods),
+            free=sum(pod.free for pod in pods),
+            queued=self.queued(pool),
+        )
+
+    def _freest(self, pool: str) -> str | None:
+        """The pod with most free slots; by name among equals, so that the choice can be repeated."""
+        best: tuple[int, str] | None = None
+        for pod in self._pods_of.get(pool, ()):
+            free = self._pods[pod].free
+            if free > 0 and (best is None or (-free, pod) < best):
+                best = (-free, pod)
+        return best[1] if best else None
+
+    def _pop(self, queue: _Queue) -> str | None:
+        while queue.heap:
+            _, uid = heapq.heappop(queue.heap)
+            del queue.order_of[uid]
+            if uid in queue.waiting:
+                queue.waiting.discard(uid)
+                del self._pool_of[uid]
+                return uid
+        return None

@@ -1,0 +1,119 @@
+"""Which executor pods there are, and which of them take work now.
+
+A pod takes work when it is not going away and either its Ready condition is true or its
+executor has said by itself that it is ready, which is up to a probe period sooner.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from controller.placement import Placement
+from controller.resources import Pod, Pool
+
+_DEFAULT_CAPACITY: Final = 1
+_KUBELET_ROUNDING: Final = timedelta(seconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class PodChange:
+    """What a newer view of a pod means: the pod as it was and is, and whether its executor container has ended."""
+
+    before: Pod | None
+    after: Pod
+    container_ended: bool
+
+
+class Pods:
+    """The executor pods by name, and what ``placement`` is told about them."""
+
+    def __init__(self, placement: Placement) -> None:
+        self._placement = placement
+        self._pods: dict[str, Pod] = {}
+        self._pools: dict[str, Pool] = {}
+        self._said_ready: dict[str, datetime] = {}
+        self.isolation: dict[str, str] = {}
+
+    def __iter__(self) -> Iterator[Pod]:
+        return iter(list(self._pods.values()))
+
+    def get(self, name: str) -> Pod | None:
+        """The pod as last seen."""
+        return self._pods.get(name)
+
+    def of_pool(self, pool: str) -> list[Pod]:
+        """The pods of a pool."""
+        return [pod for pod in self._pods.values() if pod.pool == pool]
+
+    def set_pool(self, pool: Pool) -> None:
+        """Takes over a pool's concurrency."""
+        self._pools[pool.name] = pool
+        for pod in self.of_pool(pool.name):
+            self._offer(pod)
+
+    def lose_pool(self, name: str) -> None:
+        """Stops placing on a pool's pods."""
+        self._pools.pop(name, None)
+        for pod in self.of_pool(name):
+            self._offer(pod)
+
+    def see(self, pod: Pod) -> PodChange:
+        """Takes over a newer view of a pod."""
+        before = self._pods.get(pod.name)
+        if before is not None and before.uid != pod.uid:
+            self.lose(pod.name)
+            before = None
+        ended = _container_ended(before, pod)
+        said = self._said_ready.get(pod.name)
+        if said is not None and _ended_after(pod, said):
+            del self._said_ready[pod.name]
+        if ended:
+            self.isolation.pop(pod.name, None)
+        self._pods[pod.name] = pod
+        self._offer(pod)
+        return PodChange(before, pod, ended)
+
+    def lose(self, name: str) -> frozenset[str]:
+        """Forgets a pod that is gone; returns the uids of the Executions that held its slots."""
+        self._pods.pop(name, None)
+        self._said_ready.pop(name, None)
+        self.isolation.pop(name, None)
+        return self._placement.remove_pod(name)
+
+    def say_ready(self, name: str, at: datetime) -> Pod | None:
+        """Its executor says that it takes work (``container_ready``); None when no such pod is known."""
+        self._said_ready[name] = at
+        pod = self._pods.get(name)
+        if pod is not None:
+            self._offer(pod)
+        return pod
+
+    def say_exited(self, name: str) -> None:
+        """Its executor says that it ends: no more work until it is ready again."""
+        self._said_ready.pop(name, None)
+
+    def accepts(self, pod: Pod) -> bool:
+        """Whether a pod takes work now."""
+        alive = pod.pool in self._pools and bool(pod.ip) and not pod.deleting and not pod.finished
+        return alive and (pod.ready or pod.name in self._said_ready)
+
+    def _offer(self, pod: Pod) -> None:
+        pool = self._pools.get(pod.pool)
+        capacity = pod.capacity or (pool.spec.concurrency if pool else _DEFAULT_CAPACITY)
+        self._placement.set_pod(pod.name, pod.pool, capacity, self.accepts(pod))
+
+
+def _container_ended(before: Pod | None, after: Pod) -> bool:
+    """Whether a run of the executor container has ended since the last view; a first view tells nothing new."""
+    if after.finished:
+        return before is None or not before.finished
+    if before is None:
+        return False
+    return after.restarts > before.restarts or (after.terminated is not None and after.terminated != before.terminated)
+
+
+def _ended_after(pod: Pod, said: datetime) -> bool:
+    """Whether the container has ended since its executor said that it was ready (the kubelet knows seconds only)."""
+    finished = pod.terminated.finished if pod.terminated else None
+    return finished is not None and finished + _KUBELET_ROUNDING > said

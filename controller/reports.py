@@ -1,0 +1,73 @@
+"""What executors report, turned into facts; and the answers that tell a repeat from a contradiction."""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, Final
+
+from contracts.control_plane_api import ResultReport
+from controller.facts import HeartbeatSeen
+from controller.pipeline import Pipeline, mark_of
+from controller.report_tokens import ReportTokens
+from controller.resources import Execution
+from controller.status import FINISHED, condition_of
+from controller.tracking import Ended, Stage
+
+HEARTBEAT_WRITE_S: Final = 5.0
+_ATTEMPTS: Final = range(1, 12)
+"""spec.maxRetries is 10 at most."""
+
+
+class Reports:
+    """Behind the routes of ``server``."""
+
+    def __init__(self, pipeline: Pipeline, tokens: ReportTokens, now: Callable[[], datetime]) -> None:
+        self._pipeline = pipeline
+        self._tokens = tokens
+        self._now = now
+
+    def find_attempt(self, execution_id: str, token: str) -> int | None:
+        """The attempt that a report token stands for; None when it stands for none of this execution's."""
+        return self._tokens.find_attempt(execution_id, token, _ATTEMPTS)
+
+    async def take(self, execution_id: str, attempt: int, report: ResultReport) -> int:
+        """A result: written first, then answered with 201, 200 (a repeat), 404 or 409 (it has ended otherwise).
+
+        Raises:
+            KubeError: the Execution is not known here, and the server could not be asked.
+        """
+        tracked = self._pipeline.registry.owner(execution_id)
+        if tracked is not None:
+            if attempt != tracked.attempt:
+                return 409
+            if await self._pipeline.finish(tracked, attempt, report):
+                return 201
+        ended = self._pipeline.registry.ended(execution_id) or await self._look_up(execution_id)
+        if ended is None:
+            return 404
+        return 200 if ended.attempt == attempt and ended.report == mark_of(report) else 409
+
+    async def _look_up(self, execution_id: str) -> Ended | None:
+        """How it ended before this process started: the answer to its report may have been lost with the last one."""
+        for execution in await self._pipeline.identities.find(execution_id):
+            if execution.ended and execution.status.execution_id == execution_id and execution.status.phase:
+                return Ended(
+                    execution.uid, execution.status.attempt or 0, execution.status.phase, _written_mark(execution)
+                )
+        return None
+
+    def beat(self, execution_id: str, attempt: int, progress: dict[str, Any] | None) -> bool:
+        """A heartbeat; False when no such attempt runs. Written at most once in five seconds."""
+        tracked = self._pipeline.registry.owner(execution_id)
+        if tracked is None or tracked.attempt != attempt or tracked.stage is not Stage.RUNNING:
+            return False
+        now = self._now()
+        last = tracked.last_beat_written or tracked.status.start_time
+        if last is None or (now - last).total_seconds() >= HEARTBEAT_WRITE_S:
+            tracked.last_beat_written = now
+            self._pipeline.record_soon(tracked, HeartbeatSeen(attempt, progress, now))
+        return True
+
+
+def _written_mark(execution: Execution) -> tuple[str, int | None]:
+    condition = condition_of(execution.status, FINISHED)
+    return (condition.reason if condition else "", execution.status.exit_code)

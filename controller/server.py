@@ -1,0 +1,168 @@
+"""The Control Plane internal API, as executors see it: reports come in, facts go to the pipeline.
+
+A report on an execution needs that execution's own report token, so that a captured
+executor can say nothing about others; the two lifecycle calls need the shared token. What a
+lifecycle call says never ends an Execution: only the API server's view of the pod does.
+"""
+
+import asyncio
+import hmac
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ValidationError
+
+from contracts.control_plane_api import (
+    CONTAINER_EXITED_PATH,
+    CONTAINER_READY_PATH,
+    ContainerExited,
+    ContainerReady,
+    Heartbeat,
+    ResultReport,
+    heartbeat_path,
+    result_path,
+)
+from contracts.ids import EXECUTION_ID_LENGTH
+from controller.errors import KubeError
+from controller.logs import get_logger
+from controller.pipeline import Pipeline
+from controller.reports import Reports
+
+MAX_REPORT_BYTES: Final = 160 * 1_048_576
+"""Two streams and a return value at their bounds, as the worst JSON can write them (six bytes a byte)."""
+_LARGE_BYTES: Final = 1_048_576
+_LARGE_AT_A_TIME: Final = 2
+_SMALL_BYTES: Final = 65_536
+_TOKEN_LENGTH: Final = 512
+_Model = TypeVar("_Model", bound=BaseModel)
+logger = get_logger(__name__)
+
+
+class _Refused(Exception):
+    """Ends a request with an answer; never leaves this module."""
+
+    def __init__(self, status: int, description: str) -> None:
+        super().__init__(description)
+        self.status = status
+        self.description = description
+
+
+class InternalApi:
+    """The routes, thin: who asks, what they say, what the pipeline answers."""
+
+    def __init__(
+        self, reports: Reports, pipeline: Pipeline, read_token: Callable[[], str], ready: Callable[[], bool]
+    ) -> None:
+        self._reports = reports
+        self._pipeline = pipeline
+        self._read_token = read_token
+        self._ready = ready
+        self._large = asyncio.Semaphore(_LARGE_AT_A_TIME)
+
+    def build(self) -> FastAPI:
+        """The application."""
+        app = FastAPI(title="sandbox-executor controller, internal API", docs_url=None, redoc_url=None)
+        app.add_exception_handler(_Refused, _answer_refused)
+        app.add_api_route(CONTAINER_READY_PATH, self.container_ready, methods=["POST"])
+        app.add_api_route(CONTAINER_EXITED_PATH, self.container_exited, methods=["POST"])
+        app.add_api_route(heartbeat_path("{execution_id}"), self.heartbeat, methods=["POST"])
+        app.add_api_route(result_path("{execution_id}"), self.result, methods=["POST"])
+        return app
+
+    async def container_ready(self, request: Request) -> Response:
+        """An executor takes work."""
+        self._check_shared_token(request)
+        said = _parse(ContainerReady, await _read(request, _SMALL_BYTES))
+        pod = self._pipeline.pods.say_ready(said.pod_name, said.ready_at)
+        if pod is not None:
+            self._pipeline.schedule(pod.pool)
+        logger.info("executor ready", pod=said.pod_name, container_id=said.container_id)
+        return Response(status_code=204)
+
+    async def container_exited(self, request: Request) -> Response:
+        """An executor is about to end; what it ran, it reports itself."""
+        self._check_shared_token(request)
+        said = _parse(ContainerExited, await _read(request, _SMALL_BYTES))
+        self._pipeline.pods.say_exited(said.pod_name)
+        logger.info("executor exits", pod=said.pod_name, exit_code=said.exit_code, exit_reason=said.exit_reason)
+        return Response(status_code=204)
+
+    async def heartbeat(self, execution_id: str, request: Request) -> Response:
+        """An execution still runs."""
+        attempt = self._check_report_token(execution_id, request)
+        said = _parse(Heartbeat, await _read(request, _LARGE_BYTES))
+        known = self._reports.beat(execution_id, attempt, said.progress)
+        return Response(status_code=204 if known else 404)
+
+    async def result(self, execution_id: str, request: Request) -> Response:
+        """How an execution ended; answered once it is written."""
+        attempt = self._check_report_token(execution_id, request)
+        report = await self._read_report(request)
+        if report.execution_id != execution_id:
+            raise _Refused(422, "execution_id in the body is not the one in the path")
+        try:
+            status = await self._reports.take(execution_id, attempt, report)
+        except KubeError:
+            raise _Refused(503, "the API server does not answer") from None
+        return JSONResponse({"execution_id": execution_id}, status_code=status)
+
+    async def _read_report(self, request: Request) -> ResultReport:
+        length = request.headers.get("content-length", "")
+        if length.isdigit() and int(length) <= _LARGE_BYTES:
+            return _parse(ResultReport, await _read(request, _LARGE_BYTES))
+        async with self._large:
+            return _parse(ResultReport, await _read(request, MAX_REPORT_BYTES))
+
+    def _check_shared_token(self, request: Request) -> None:
+        if not hmac.compare_digest(_bearer(request).encode(), self._read_token().encode()):
+            raise _Refused(401, "the bearer token is missing or wrong")
+        self._check_ready()
+
+    def _check_report_token(self, execution_id: str, request: Request) -> int:
+        token = _bearer(request)
+        attempt = None
+        if len(execution_id) == EXECUTION_ID_LENGTH:
+            attempt = self._reports.find_attempt(execution_id, token)
+        if attempt is None:
+            raise _Refused(401, "the bearer token is missing or not this execution's report token")
+        self._check_ready()
+        return attempt
+
+    def _check_ready(self) -> None:
+        """Before everything has been listed, an unknown execution proves nothing: the executor shall try again."""
+        if not self._ready():
+            raise _Refused(503, "the controller is starting")
+
+
+def _bearer(request: Request) -> str:
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" and len(token) <= _TOKEN_LENGTH else ""
+
+
+async def _read(request: Request, limit: int) -> bytes:
+    length = request.headers.get("content-length", "")
+    if length.isdigit() and int(length) > limit:
+        raise _Refused(413, f"the body is longer than {limit} bytes")
+    raw = bytearray()
+    async for chunk in request.stream():
+        raw += chunk
+        if len(raw) > limit:
+            raise _Refused(413, f"the body is longer than {limit} bytes")
+    return bytes(raw)
+
+
+def _parse(model: type[_Model], raw: bytes) -> _Model:
+    try:
+        return model.model_validate_json(raw, strict=True)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "body"
+        raise _Refused(422, f"{where}: {first['msg']}") from None
+
+
+async def _answer_refused(_request: Request, error: Exception) -> Response:
+    if not isinstance(error, _Refused):
+        raise error
+    return JSONResponse({"description": error.description}, status_code=error.status)

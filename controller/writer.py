@@ -1,0 +1,117 @@
+"""Writes facts into ``.status``: one fold, one write, guarded by the resourceVersion that was read.
+
+The whole status is replaced, not merge-patched: a JSON merge patch cannot carry a null
+inside ``returnValue`` (RFC 7386 takes it as a removal). See ``docs/decisions/0005-controller.md``.
+"""
+
+import asyncio
+from enum import Enum
+from typing import Any, Final
+
+from contracts.execution import ExecutionStatus
+from contracts.kube import API_VERSION, EXECUTION_KIND
+from controller import names
+from controller.clients.kube import KubeClient
+from controller.errors import KubeConflict, KubeNotFound, KubeUnavailable
+from controller.facts import Cancelled, Claimed, ContainerLost, Fact, Refused, ResultSeen
+from controller.logs import get_logger
+from controller.resources import Execution, parse_execution
+from controller.status import advance
+from controller.tracking import Tracked
+
+_BACKOFF_S: Final = (0.05, 0.2, 0.5, 1.0, 2.0, 5.0)
+logger = get_logger(__name__)
+
+
+class Written(Enum):
+    """What became of a fact."""
+
+    YES = "written"
+    NO = "changes nothing"
+    GONE = "the object is gone"
+
+
+class StatusWriter:
+    """The only writer of Executions' status."""
+
+    def __init__(self, kube: KubeClient) -> None:
+        self._kube = kube
+
+    async def record(self, tracked: Tracked, fact: Fact) -> Written:
+        """Folds a fact into the status and writes it; tries until the API server has answered."""
+        async with tracked.lock:
+            tries = 0
+            while True:
+                if tracked.deleted:
+                    return Written.GONE
+                execution = tracked.execution
+                after = advance(execution.status, fact, execution.generation)
+                if after is None:
+                    return Written.YES if _is_ours(execution.status, fact) else Written.NO
+                if isinstance(fact, Claimed) and (tracked.stop_wanted or tracked.execution.deleting):
+                    return Written.NO
+                try:
+                    tracked.written(after, await self._kube.replace_status(_path(execution), _body(execution, after)))
+                    return Written.YES
+                except KubeNotFound:
+                    tracked.deleted = True
+                except KubeConflict:
+                    await self.refresh(tracked)
+                except KubeUnavailable as error:
+                    logger.warning("the API server did not take a status", error=str(error), tries=tries)
+                    await asyncio.sleep(_BACKOFF_S[min(tries, len(_BACKOFF_S) - 1)])
+                    tries += 1
+
+    async def refresh(self, tracked: Tracked) -> None:
+        """Reads the object anew; marks it deleted when it is gone or another one has taken its name."""
+        tries = 0
+        while True:
+            try:
+                execution = parse_execution(await self._kube.get(_path(tracked.execution)))
+            except KubeNotFound:
+                tracked.deleted = True
+                return
+            except KubeUnavailable as error:
+                logger.warning("the API server did not answer a read", error=str(error), tries=tries)
+                await asyncio.sleep(_BACKOFF_S[min(tries, len(_BACKOFF_S) - 1)])
+                tries += 1
+                continue
+            if execution.uid != tracked.uid:
+                tracked.deleted = True
+                return
+            tracked.execution = execution
+            tracked.stop_wanted = tracked.stop_wanted or execution.spec.cancel
+            return
+
+
+def _is_ours(status: ExecutionStatus, fact: Fact) -> bool:
+    """Whether the fact is already there because an earlier try was taken and only its answer was lost."""
+    match fact:
+        case Claimed():
+            return (status.phase, status.attempt, status.pod_name, status.start_time) == (
+                "Running",
+                fact.attempt,
+                fact.pod_name,
+                fact.time,
+            )
+        case Refused() | Cancelled() | ResultSeen() | ContainerLost():
+            return status.completion_time == fact.time
+    return False
+
+
+def _path(execution: Execution) -> str:
+    return names.execution_path(execution.namespace, execution.name)
+
+
+def _body(execution: Execution, status: ExecutionStatus) -> dict[str, Any]:
+    return {
+        "apiVersion": API_VERSION,
+        "kind": EXECUTION_KIND,
+        "metadata": {
+            "name": execution.name,
+            "namespace": execution.namespace,
+            "uid": execution.uid,
+            "resourceVersion": execution.resource_version,
+        },
+        "status": status.to_kube(),
+    }

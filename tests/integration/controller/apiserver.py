@@ -1,0 +1,233 @@
+"""A real API server on loopback: etcd and kube-apiserver, no kubelet, so that a test plays the nodes itself."""
+
+import json
+import os
+import secrets
+import shutil
+import socket
+import ssl
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[3]
+_START_TIMEOUT_S = 60.0
+_AUDIT_POLICY = {
+    "apiVersion": "audit.k8s.io/v1",
+    "kind": "Policy",
+    "omitStages": ["RequestReceived"],
+    "rules": [{"level": "Metadata", "verbs": ["create", "update", "patch", "delete", "get"]}],
+}
+
+
+def find_binary(name: str) -> Path:
+    """One of the Kubernetes binaries: from KUBE_ASSETS_DIR, the cluster builder's cache, or PATH."""
+    folders = [Path(folder) for folder in (os.environ.get("KUBE_ASSETS_DIR", ""),) if folder]
+    cache = Path(os.environ.get("XDG_CACHE_HOME", "") or Path.home() / ".cache") / "sandbox-executor"
+    folders += sorted(cache.glob("go-*/*"), key=lambda folder: folder.stat().st_mtime, reverse=True)
+    for folder in folders:
+        for candidate in (folder / name, folder / "bin" / name):
+            if os.access(candidate, os.X_OK) and candidate.is_file():
+                return candidate
+    found = shutil.which(name)
+    if found is None:
+        raise FileNotFoundError(
+            f"{name} is not there: run `make cluster-up` once, or set KUBE_ASSETS_DIR to its folder"
+        )
+    return Path(found)
+
+
+class ApiError(Exception):
+    """The API server's refusal: HTTP status and message."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(f"{status}: {message}")
+        self.status = status
+        self.message = message
+
+
+@dataclass
+class ApiServer:
+    """etcd and kube-apiserver in a folder of their own; ``start`` and ``stop`` by the fixture."""
+
+    folder: Path
+    extra_user: str
+    extra_token: str = field(default_factory=lambda: secrets.token_hex(16))
+    token: str = field(default_factory=lambda: secrets.token_hex(16))
+    port: int = field(default_factory=lambda: free_port())
+    etcd_port: int = field(default_factory=lambda: free_port())
+    _processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"https://127.0.0.1:{self.port}"
+
+    @property
+    def kubeconfig(self) -> Path:
+        """A kubeconfig of its administrator."""
+        return self.folder / "kubeconfig"
+
+    @property
+    def audit_log(self) -> Path:
+        """One JSON line for each request but watches and lists."""
+        return self.folder / "audit.log"
+
+    def start(self) -> None:
+        """Starts both, waits until the API server is ready, and writes the kubeconfig."""
+        self._write_files()
+        peer = free_port()
+        self._run(
+            "etcd",
+            f"--data-dir={self.folder}/etcd",
+            "--unsafe-no-fsync",
+            f"--listen-client-urls=http://127.0.0.1:{self.etcd_port}",
+            f"--advertise-client-urls=http://127.0.0.1:{self.etcd_port}",
+            f"--listen-peer-urls=http://127.0.0.1:{peer}",
+        )
+        self._run(
+            "kube-apiserver",
+            f"--etcd-servers=http://127.0.0.1:{self.etcd_port}",
+            "--bind-address=127.0.0.1",
+            f"--secure-port={self.port}",
+            f"--cert-dir={self.folder}/certificates",
+            "--service-cluster-ip-range=10.96.0.0/16",
+            f"--token-auth-file={self.folder}/tokens.csv",
+            "--authorization-mode=RBAC",
+            "--disable-admission-plugins=ServiceAccount",
+            f"--service-account-key-file={self.folder}/service-account.key",
+            f"--service-account-signing-key-file={self.folder}/service-account.key",
+            "--service-account-issuer=https://kubernetes.default.svc",
+            f"--audit-policy-file={self.folder}/audit.yaml",
+            f"--audit-log-path={self.audit_log}",
+        )
+        self._wait()
+        self.write_kubeconfig(self.kubeconfig, self.token)
+
+    def stop(self) -> None:
+        """Ends both, the API server first."""
+        for process in reversed(self._processes):
+            process.terminate()
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    def write_kubeconfig(self, path: Path, token: str) -> None:
+        """A kubeconfig for a bearer token."""
+        config = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "current-context": "test",
+            "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
+            "clusters": [{"name": "test", "cluster": {"server": self.url, "insecure-skip-tls-verify": True}}],
+            "users": [{"name": "test", "user": {"token": token}}],
+        }
+        path.write_text(yaml.safe_dump(config))
+
+    def request(self, method: str, path: str, body: Any = None, *, kind: str = "application/json") -> Any:
+        """One request as the administrator.
+
+        Raises:
+            ApiError: the server refused it.
+        """
+        request = urllib.request.Request(self.url + path, method=method)
+        request.add_header("Authorization", f"Bearer {self.token}")
+        request.add_header("Content-Type", kind)
+        data = None if body is None else json.dumps(body, ensure_ascii=False).encode()
+        try:
+            with urllib.request.urlopen(request, data, timeout=20, context=_no_verification()) as response:
+                return json.load(response)
+        except urllib.error.HTTPError as error:
+            text = error.read().decode()
+            try:
+                message = json.loads(text).get("message", text)
+            except ValueError:
+                message = text
+            raise ApiError(error.code, message) from None
+
+    def writes_on(self, resource: str, name: str) -> list[str]:
+        """The writes on one object since it was last created, as the audit log has them, such as ``update status``."""
+        found: list[str] = []
+        for line in self.audit_log.read_text().splitlines():
+            event = json.loads(line)
+            about = event.get("objectRef") or {}
+            if about.get("resource") == resource and about.get("name") == name and event["verb"] != "get":
+                if event["verb"] == "create":
+                    found.clear()
+                found.append(f"{event['verb']} {about.get('subresource', '')}".strip())
+        return found
+
+    def _write_files(self) -> None:
+        (self.folder / "tokens.csv").write_text(
+            f'{self.token},admin,admin,"system:masters"\n{self.extra_token},{self.extra_user},{self.extra_user}\n'
+        )
+        (self.folder / "audit.yaml").write_text(yaml.safe_dump(_AUDIT_POLICY))
+        subprocess.run(
+            ["openssl", "genrsa", "-out", str(self.folder / "service-account.key"), "2048"],
+            check=True,
+            capture_output=True,
+        )
+
+    def _run(self, name: str, *arguments: str) -> None:
+        log = (self.folder / f"{name}.log").open("wb")
+        with log:
+            process = subprocess.Popen(
+                [str(find_binary(name)), *arguments], stdout=log, stderr=subprocess.STDOUT, cwd=self.folder
+            )
+        self._processes.append(process)
+
+    def _wait(self) -> None:
+        deadline = time.monotonic() + _START_TIMEOUT_S
+        while time.monotonic() < deadline:
+            for process in self._processes:
+                if process.poll() is not None:
+                    raise RuntimeError(f"a process of the API server ended: see the logs in {self.folder}")
+            try:
+                request = urllib.request.Request(self.url + "/readyz")
+                request.add_header("Authorization", f"Bearer {self.token}")
+                urllib.request.urlopen(request, timeout=2, context=_no_verification()).close()
+                return
+            except (OSError, urllib.error.URLError):
+                time.sleep(0.2)
+        raise RuntimeError(f"the API server was not ready in time: see the logs in {self.folder}")
+
+
+def apply_crds(server: ApiServer) -> None:
+    """Creates our CustomResourceDefinitions, and waits until they are served."""
+    path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+    for file in sorted((ROOT / "deploy" / "crds").glob("*.yaml")):
+        crd = yaml.safe_load(file.read_text())
+        server.request("POST", path, crd)
+        group, plural = crd["spec"]["group"], crd["spec"]["names"]["plural"]
+        served = f"/apis/{group}/v1alpha1/{plural}"
+        deadline = time.monotonic() + 20
+        while True:
+            try:
+                server.request("GET", served)
+                break
+            except ApiError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
+
+
+def _no_verification() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port

@@ -1,0 +1,276 @@
+"""What a test does around the controller: it plays the user, the kubelet and the nodes."""
+
+import asyncio
+import os
+import secrets
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from contracts.kube import API_VERSION
+from controller import names
+from tests.integration.controller.apiserver import ROOT, ApiError, ApiServer
+
+NAMESPACE = "sandbox-system"
+TENANT = "default"
+_WAIT_S = 20.0
+_START_S = 40.0
+Object = dict[str, Any]
+
+CLUSTER_RULES = [
+    {"apiGroups": ["sandbox-executor.dev"], "resources": ["executions"], "verbs": ["get", "list", "watch", "delete"]},
+    {"apiGroups": ["sandbox-executor.dev"], "resources": ["executions/status"], "verbs": ["update", "patch"]},
+    {"apiGroups": ["sandbox-executor.dev"], "resources": ["executorpools"], "verbs": ["get", "list", "watch"]},
+    {"apiGroups": ["sandbox-executor.dev"], "resources": ["executorpools/status"], "verbs": ["patch"]},
+    {"apiGroups": [""], "resources": ["events"], "verbs": ["create"]},
+    {"apiGroups": [""], "resources": ["configmaps", "namespaces"], "verbs": ["get"]},
+]
+NAMESPACE_RULES = [
+    {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]},
+    {"apiGroups": ["apps"], "resources": ["deployments"], "verbs": ["get", "list", "watch", "create", "patch"]},
+]
+SECRET_RULES = [{"apiGroups": [""], "resources": ["secrets"], "verbs": ["get"]}]
+
+
+@dataclass
+class Controller:
+    """``python -m controller`` as a process of its own, with the rights that the chart gives it and no others."""
+
+    folder: Path
+    server: ApiServer
+    kubeconfig: Path
+    internal_port: int
+    health_port: int
+    internal_token: str = field(default_factory=lambda: secrets.token_hex(16))
+    execute_token: str = field(default_factory=lambda: secrets.token_hex(16))
+    report_key: str = field(default_factory=lambda: secrets.token_hex(32))
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """Its internal API."""
+        return f"http://127.0.0.1:{self.internal_port}"
+
+    @property
+    def log(self) -> str:
+        """All it has logged so far."""
+        return (self.folder / "controller.log").read_text()
+
+    async def start(self, **settings: str) -> None:
+        """Starts it and waits until it is ready, without blocking the loop."""
+        await asyncio.to_thread(self.start_blocking, **settings)
+
+    def start_blocking(self, **settings: str) -> None:
+        """Starts it and waits until it is ready."""
+        files = {"internal": self.internal_token, "execute": self.execute_token, "report": self.report_key}
+        for name, value in files.items():
+            (self.folder / name).write_text(value)
+        environment = {
+            "PATH": os.environ["PATH"],
+            "KUBECONFIG": str(self.kubeconfig),
+            "OPERATOR_NAMESPACE": NAMESPACE,
+            "EXECUTOR_IMAGE": "example.invalid/executor:test",
+            "EXECUTOR_SECRET_NAME": "tokens",
+            "SERVICE_NAME": "sandbox-executor-controller",
+            "INTERNAL_API_PORT": str(self.internal_port),
+            "HEALTH_PORT": str(self.health_port),
+            "INTERNAL_API_TOKEN_FILE": str(self.folder / "internal"),
+            "EXECUTE_API_TOKEN_FILE": str(self.folder / "execute"),
+            "REPORT_KEY_FILE": str(self.folder / "report"),
+            "SECCOMP_PROFILE": "sandbox-executor/executor.json",
+            "SECRET_NAMESPACES": "with-secrets",
+            **settings,
+        }
+        with (self.folder / "controller.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "controller"], cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT
+            )
+        deadline = time.monotonic() + _START_S
+        while not self._is_ready():
+            if time.monotonic() > deadline:
+                raise AssertionError(f"the controller was not ready in {_START_S} s: {self.log[-4000:]}")
+            time.sleep(0.05)
+
+    async def stop(self, *, kill: bool = False) -> int:
+        """Ends it and returns its exit code, without blocking the loop."""
+        return await asyncio.to_thread(self.stop_blocking, kill=kill)
+
+    def stop_blocking(self, *, kill: bool = False) -> int:
+        """Ends it and returns its exit code; by SIGKILL when SIGTERM does not."""
+        process, self.process = self.process, None
+        assert process is not None
+        if not kill:
+            process.terminate()
+            try:
+                return process.wait(15)
+            except subprocess.TimeoutExpired:
+                pass
+        process.kill()
+        return process.wait()
+
+    def resident_mb(self) -> float:
+        """Its resident memory."""
+        assert self.process is not None
+        pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+    def _is_ready(self) -> bool:
+        assert self.process is not None
+        if self.process.poll() is not None:
+            raise AssertionError(f"the controller ended: {self.log[-4000:]}")
+        try:
+            urllib.request.urlopen(f"http://127.0.0.1:{self.health_port}/readyz", timeout=2).close()
+        except OSError:
+            return False
+        return True
+
+
+async def eventually(check: Callable[[], Any], *, what: str, timeout_s: float = _WAIT_S) -> Any:
+    """Waits until the check gives something true, and returns that."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        found = await asyncio.to_thread(check)
+        if found:
+            return found
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {timeout_s} s for {what}")
+        await asyncio.sleep(0.02)
+
+
+@dataclass
+class Cluster:
+    """The API server, as users and nodes use it."""
+
+    server: ApiServer
+
+    async def call(self, method: str, path: str, body: Any = None, **options: Any) -> Any:
+        """One request as the administrator, without blocking the loop."""
+        return await asyncio.to_thread(lambda: self.server.request(method, path, body, **options))
+
+    async def create_execution(self, name: str, namespace: str = TENANT, **spec: Any) -> Object:
+        """Creates an Execution of a small Python handler."""
+        body = {
+            "apiVersion": API_VERSION,
+            "kind": "Execution",
+            "metadata": {"name": name},
+            "spec": {"code": "def handler(event):\n    return event\n", "language": "python", **spec},
+        }
+        body["spec"] = {key: value for key, value in body["spec"].items() if value is not None}  # type: ignore[attr-defined]
+        created: Object = await self.call("POST", names.executions_path(namespace), body)
+        return created
+
+    async def read_execution(self, name: str, namespace: str = TENANT) -> Object:
+        """The Execution as it is now."""
+        found: Object = await self.call("GET", names.execution_path(namespace, name))
+        return found
+
+    async def wait_for_phase(self, name: str, *phases: str, namespace: str = TENANT, timeout_s: float = 20) -> Object:
+        """Waits until the Execution is in one of the phases."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            found = await self.read_execution(name, namespace)
+            if (found.get("status") or {}).get("phase") in phases:
+                return found
+            if time.monotonic() > deadline:
+                raise AssertionError(f"{name} is not in {phases}: {found.get('status')}")
+            await asyncio.sleep(0.02)
+
+    async def create_pool(self, name: str, **spec: Any) -> Object:
+        """Creates an ExecutorPool."""
+        body = {"apiVersion": API_VERSION, "kind": "ExecutorPool", "metadata": {"name": name}, "spec": spec}
+        created: Object = await self.call("POST", names.pools_path(), body)
+        return created
+
+    async def add_pod(self, name: str, pool: str, port: int, concurrency: int = 4, ip: str = "127.0.0.1") -> None:
+        """Plays the Deployment's controller and the kubelet: a pod of the pool that is Ready."""
+        body = {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {
+                "name": name,
+                "labels": names.pod_labels(pool),
+                "annotations": {names.POOL_ANNOTATION: pool},
+            },
+            "spec": {
+                "nodeName": "node-1",
+                "terminationGracePeriodSeconds": 0,
+                "containers": [
+                    {
+                        "name": names.EXECUTOR_CONTAINER,
+                        "image": "example.invalid/executor:test",
+                        "ports": [{"name": names.EXECUTOR_PORT_NAME, "containerPort": port}],
+                        "env": [{"name": names.CONCURRENCY_VARIABLE, "value": str(concurrency)}],
+                    }
+                ],
+            },
+        }
+        await self.call("POST", names.core_path(NAMESPACE, "pods"), body)
+        await self.set_pod_status(name, ip=ip)
+
+    async def set_pod_status(
+        self, name: str, *, ready: bool = True, ip: str = "127.0.0.1", phase: str = "Running", **container: Any
+    ) -> None:
+        """Plays the kubelet: the pod's conditions and the executor container's status."""
+        state = {"running": {"startedAt": "2026-01-01T00:00:00Z"}} if phase == "Running" else {}
+        status = {
+            "name": names.EXECUTOR_CONTAINER,
+            "image": "example.invalid/executor:test",
+            "imageID": "",
+            "ready": ready,
+            "restartCount": 0,
+            "state": state,
+            **container,
+        }
+        body = {
+            "status": {
+                "phase": phase,
+                "podIP": ip,
+                "podIPs": [{"ip": ip}],
+                "conditions": [{"type": "Ready", "status": "True" if ready else "False"}],
+                "containerStatuses": [status],
+            }
+        }
+        path = names.core_path(NAMESPACE, "pods", name) + "/status"
+        await self.call("PATCH", path, body, kind="application/strategic-merge-patch+json")
+
+    async def delete(self, path: str) -> None:
+        """Deletes an object at once, if it is there."""
+        try:
+            await self.call("DELETE", path, {"gracePeriodSeconds": 0})
+        except ApiError as error:
+            if error.status != 404:
+                raise
+
+    async def events(self, name: str, namespace: str = TENANT) -> list[Object]:
+        """The Events about an object."""
+        path = names.core_path(namespace, "events") + f"?fieldSelector=involvedObject.name={name}"
+        found: Object = await self.call("GET", path)
+        return list(found["items"])
+
+
+def grant_rights(server: ApiServer, user: str) -> None:
+    """Gives a user the rights of the controller's ServiceAccount: no more than the chart does."""
+    rbac = "/apis/rbac.authorization.k8s.io/v1"
+    subject = [{"kind": "User", "name": user, "apiGroup": "rbac.authorization.k8s.io"}]
+    for namespace in (NAMESPACE, "with-secrets"):
+        server.request("POST", "/api/v1/namespaces", {"metadata": {"name": namespace}})
+    scoped = {NAMESPACE: NAMESPACE_RULES, "with-secrets": SECRET_RULES}
+    server.request("POST", f"{rbac}/clusterroles", {"metadata": {"name": user}, "rules": CLUSTER_RULES})
+    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": user}
+    server.request(
+        "POST", f"{rbac}/clusterrolebindings", {"metadata": {"name": user}, "roleRef": role, "subjects": subject}
+    )
+    for namespace, rules in scoped.items():
+        path = f"{rbac}/namespaces/{namespace}"
+        server.request("POST", f"{path}/roles", {"metadata": {"name": user}, "rules": rules})
+        binding = {
+            "metadata": {"name": user},
+            "roleRef": {**role, "kind": "Role"},
+            "subjects": subject,
+        }
+        server.request("POST", f"{path}/rolebindings", binding)

@@ -1,0 +1,88 @@
+"""The whole way but for the kubelet: a real API server, a real controller, a real executor, real bubblewrap."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+
+import pytest
+
+from controller import names
+from tests.integration.controller.cluster import Cluster, Controller
+from tests.integration.controller.test_way import find_condition
+from tests.integration.executor.running import RunningExecutor, open_directory, run_executor
+
+pytestmark = pytest.mark.sandbox
+
+
+@pytest.fixture
+async def executor(cluster: Cluster, controller: Controller) -> AsyncIterator[RunningExecutor]:
+    """One that reports to the controller, and the pod and pool that stand for it."""
+    with (
+        open_directory() as directory,
+        run_executor(
+            directory,
+            CONTROL_PLANE_URL=controller.url,
+            INTERNAL_API_TOKEN=controller.internal_token,
+            EXECUTE_API_TOKEN=controller.execute_token,
+            POD_NAME="pod-1",
+        ) as running,
+    ):
+        port = await asyncio.to_thread(lambda: running.port)
+        await cluster.create_pool("default")
+        await cluster.add_pod("pod-1", "default", port, concurrency=2)
+        yield running
+
+
+async def test_a_handler_runs_in_a_sandbox_and_its_result_is_in_the_status(
+    cluster: Cluster, executor: RunningExecutor
+) -> None:
+    code = (
+        "import os\n"
+        "def handler(event):\n"
+        "    print('hello', event['name'])\n"
+        "    return {'pid': os.getpid(), 'n': None}\n"
+    )
+    await cluster.create_execution("sandboxed", code=code, event={"name": "world"})
+    status = (await cluster.wait_for_phase("sandboxed", "Succeeded", "Failed", "Rejected", "Crashed"))["status"]
+    assert status["phase"] == "Succeeded"
+    assert status["stdout"] == "hello world\n"
+    assert status["returnValue"]["n"] is None
+    assert status["returnValue"]["pid"] != os.getpid()
+    assert status["metrics"]["durationMs"] > 0
+    assert status["metrics"]["peakMemoryMB"] > 0
+    assert cluster.server.writes_on("executions", "sandboxed") == ["create", "update status", "update status"]
+
+
+async def test_one_that_raises_fails_with_its_traceback(cluster: Cluster, executor: RunningExecutor) -> None:
+    await cluster.create_execution("raises", code="def handler(event):\n    raise ValueError('no such thing')\n")
+    failed = await cluster.wait_for_phase("raises", "Failed")
+    assert find_condition(failed, "Finished")["reason"] == "HandlerRaised"
+    assert "ValueError: no such thing" in failed["status"]["stderr"]
+
+
+async def test_one_that_sleeps_past_its_timeout_is_timed_out_with_what_it_had_printed(
+    cluster: Cluster, executor: RunningExecutor
+) -> None:
+    code = "import time\ndef handler(event):\n    print('part', flush=True)\n    time.sleep(60)\n"
+    await cluster.create_execution("slow", code=code, timeoutSeconds=1)
+    status = (await cluster.wait_for_phase("slow", "TimedOut"))["status"]
+    assert status["stdout"] == "part\n"
+
+
+async def test_deleting_a_running_one_kills_it_and_frees_its_slot(cluster: Cluster, executor: RunningExecutor) -> None:
+    code = "import time\ndef handler(event):\n    time.sleep(60)\n"
+    for name in ("doomed-1", "doomed-2"):
+        await cluster.create_execution(name, code=code)
+        await cluster.wait_for_phase(name, "Running")
+    for name in ("doomed-1", "doomed-2"):
+        await cluster.delete(names.execution_path("default", name))
+    await cluster.create_execution("next", code="def handler(event): return 1")
+    await cluster.wait_for_phase("next", "Succeeded", timeout_s=5)
+
+
+async def test_cancelling_a_running_one_ends_it_cancelled(cluster: Cluster, executor: RunningExecutor) -> None:
+    await cluster.create_execution("stopped", code="import time\ndef handler(event):\n    time.sleep(60)\n")
+    await cluster.wait_for_phase("stopped", "Running")
+    path = names.execution_path("default", "stopped")
+    await cluster.call("PATCH", path, {"spec": {"cancel": True}}, kind="application/merge-patch+json")
+    await cluster.wait_for_phase("stopped", "Cancelled", timeout_s=5)

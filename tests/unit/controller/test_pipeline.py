@@ -1,0 +1,246 @@
+"""The pipeline and the recovery with a clock, an API server and an executor that the test holds in its hands."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from contracts.errors import ErrorBody
+from contracts.executor_api import ExecutionRequest, ExecutionState
+from controller.errors import ExecutorRefusal, ExecutorUnreachable
+from controller.events import EventRecorder
+from controller.metrics import Metrics
+from controller.namespaces import NamespaceGate
+from controller.pipeline import Collaborators, Pipeline
+from controller.recovery import Recovery
+from controller.report_tokens import ReportTokens
+from controller.reports import Reports
+from controller.resources import Execution
+from controller.tracking import GRACE_S
+from controller.writer import StatusWriter
+from tests.unit.controller.builders import NOW, make_execution, make_pod, make_pool, make_report
+
+
+class FakeKube:
+    """Takes every status and remembers it by the object's name."""
+
+    def __init__(self) -> None:
+        self.phases: dict[str, list[str]] = {}
+        self.status: dict[str, dict[str, Any]] = {}
+        self.version = 100
+
+    async def replace_status(self, path: str, body: dict[str, Any]) -> str:
+        name = body["metadata"]["name"]
+        self.status[name] = body["status"]
+        self.phases.setdefault(name, []).append(body["status"]["phase"])
+        self.version += 1
+        return str(self.version)
+
+    def reason(self, name: str, kind: str) -> str:
+        """The reason of one of its conditions."""
+        return str(next(item["reason"] for item in self.status[name]["conditions"] if item["type"] == kind))
+
+
+class FakeExecutors:
+    """Takes every execution; ``answer`` is what it says when it is asked."""
+
+    def __init__(self) -> None:
+        self.requests: list[ExecutionRequest] = []
+        self.cancelled: list[str] = []
+        self.refusal: Exception | None = None
+        self.answer: ExecutionState | None | Exception = None
+
+    async def execute(self, url: str, request: ExecutionRequest) -> None:
+        if self.refusal is not None:
+            raise self.refusal
+        self.requests.append(request)
+
+    async def ask(self, url: str, execution_id: str) -> ExecutionState | None:
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+    async def cancel(self, url: str, execution_id: str) -> bool:
+        self.cancelled.append(execution_id)
+        return True
+
+
+class World:
+    """All of it, put together as the application does."""
+
+    def __init__(self) -> None:
+        self.time = NOW
+        self.kube, self.executors, metrics = FakeKube(), FakeExecutors(), Metrics()
+        kube: Any = self.kube
+        executors: Any = self.executors
+        tokens = ReportTokens(b"key")
+        self.pipeline = Pipeline(
+            Collaborators(
+                kube=kube,
+                executors=executors,
+                writer=StatusWriter(kube),
+                tokens=tokens,
+                events=EventRecorder(kube, metrics, self.now),
+                metrics=metrics,
+                namespaces=NamespaceGate(kube),
+                secret_namespaces=frozenset(),
+                now=self.now,
+            )
+        )
+        self.recovery = Recovery(self.pipeline, kube, executors, "system", self.now)
+        self.reports = Reports(self.pipeline, tokens, self.now)
+
+    def now(self) -> datetime:
+        return self.time
+
+    async def settle(self) -> None:
+        """Lets every step go as far as it can without waiting."""
+        for _ in range(50):
+            await asyncio.sleep(0)
+
+    async def start_one(self, **spec: Any) -> Execution:
+        """An Execution that runs on the only pod, which has one slot."""
+        execution = await self.send_one(**spec)
+        assert self.kube.phases["one"] == ["Running"]
+        return execution
+
+    async def send_one(self, **spec: Any) -> Execution:
+        """An Execution that is sent to the only pod."""
+        self.pipeline.see_pool(make_pool(concurrency=1))
+        self.recovery.see_pod(make_pod())
+        execution = make_execution(**spec)
+        self.pipeline.see(execution)
+        await self.settle()
+        return execution
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    made = World()
+    yield made
+    await made.pipeline.close()
+
+
+async def test_the_whole_way(world: World) -> None:
+    execution = await world.start_one(event={"a": 1})
+    [request] = world.executors.requests
+    assert request.execution_id == execution.execution_id
+    assert request.event == {"a": 1}
+    assert request.report_token is not None
+    token = request.report_token.get_secret_value()
+    attempt = world.reports.find_attempt(execution.execution_id, token)
+    assert attempt == 1
+    report = make_report(execution_id=execution.execution_id)
+    assert await world.reports.take(execution.execution_id, attempt, report) == 201
+    assert world.kube.phases["one"] == ["Running", "Succeeded"]
+    assert await world.reports.take(execution.execution_id, attempt, report) == 200
+    assert len(world.pipeline.registry) == 0
+
+
+async def test_a_late_watch_event_does_not_bring_an_ended_one_back(world: World) -> None:
+    execution = await world.start_one()
+    await world.reports.take(execution.execution_id, 1, make_report(execution_id=execution.execution_id))
+    world.pipeline.see(execution)
+    await world.settle()
+    assert len(world.pipeline.registry) == 0
+    assert len(world.executors.requests) == 1
+
+
+async def test_the_same_report_twice_at_the_same_moment_is_written_once(world: World) -> None:
+    execution = await world.start_one()
+    report = make_report(execution_id=execution.execution_id)
+    answers = await asyncio.gather(*(world.reports.take(execution.execution_id, 1, report) for _ in range(4)))
+    assert sorted(answers) == [200, 200, 200, 201]
+    assert world.kube.phases["one"] == ["Running", "Succeeded"]
+
+
+@pytest.mark.parametrize("answer", [None, "running", ExecutorUnreachable("down")])
+async def test_one_without_a_result_after_its_time_has_crashed(world: World, answer: Any) -> None:
+    execution = await world.start_one(timeoutSeconds=10)
+    if answer == "running":
+        answer = ExecutionState(execution_id=execution.execution_id, state="running")
+    world.executors.answer = answer
+    world.time = NOW + timedelta(seconds=10 + GRACE_S)
+    world.recovery.check_times()
+    await world.settle()
+    assert world.kube.phases["one"] == ["Running"]
+    world.time += timedelta(seconds=1)
+    world.recovery.check_times()
+    await world.settle()
+    assert world.kube.phases["one"] == ["Running", "Crashed"]
+    assert world.kube.reason("one", "Finished") == "ExecutorLost"
+    assert world.executors.cancelled == ([execution.execution_id] if isinstance(answer, ExecutionState) else [])
+
+
+async def test_a_result_that_was_never_reported_is_found_when_the_time_is_over(world: World) -> None:
+    execution = await world.start_one(timeoutSeconds=10)
+    result = make_report(execution_id=execution.execution_id, reason="Completed").model_dump()
+    world.executors.answer = ExecutionState.model_validate(
+        {"execution_id": execution.execution_id, "state": "ended", "result": result}
+    )
+    world.time = NOW + timedelta(seconds=60)
+    world.recovery.check_times()
+    await world.settle()
+    assert world.kube.phases["one"] == ["Running", "Succeeded"]
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"), [(400, "RefusedByExecutor"), (413, "RefusedByExecutor"), (409, "DuplicateExecutionId")]
+)
+async def test_what_an_executor_will_never_take_is_rejected(world: World, status: int, reason: str) -> None:
+    body = ErrorBody(error_code="Executor.ValidationError", description="no", request_id="r")
+    world.executors.refusal = ExecutorRefusal(status, body)
+    await world.send_one()
+    assert world.kube.phases["one"] == ["Running", "Rejected"]
+    assert world.kube.reason("one", "Finished") == reason
+
+
+async def test_one_that_waits_longer_than_a_second_says_so_once(world: World) -> None:
+    await world.start_one()
+    world.pipeline.see(make_execution("two"))
+    await world.settle()
+    world.recovery.check_times()
+    await world.settle()
+    assert "two" not in world.kube.phases
+    world.time += timedelta(seconds=1)
+    for _ in range(3):
+        world.recovery.check_times()
+        await world.settle()
+    assert world.kube.phases["two"] == ["Pending"]
+    assert world.kube.reason("two", "Scheduled") == "Queued"
+
+
+async def test_heartbeats_are_written_at_most_once_in_five_seconds(world: World) -> None:
+    execution = await world.start_one(timeoutSeconds=60)
+    for second in range(1, 13):
+        world.time = NOW + timedelta(seconds=second)
+        assert world.reports.beat(execution.execution_id, 1, {"second": second})
+        await world.settle()
+    assert world.kube.phases["one"] == ["Running"] * 3
+    assert world.kube.status["one"]["progress"] == {"second": 10}
+    assert not world.reports.beat(execution.execution_id, 2, None)
+    assert not world.reports.beat("exec_20260115_zzzzzzzz", 1, None)
+
+
+async def test_a_pod_that_goes_crashes_what_it_ran_and_what_waits_runs_elsewhere(world: World) -> None:
+    await world.start_one()
+    world.pipeline.see(make_execution("two"))
+    await world.settle()
+    world.recovery.lose_pod("pod-1")
+    world.recovery.see_pod(make_pod("pod-2"))
+    await world.settle()
+    assert world.kube.phases["one"] == ["Running", "Crashed"]
+    assert world.kube.phases["two"] == ["Running"]
+    assert world.kube.status["two"]["podName"] == "pod-2"
+
+
+async def test_two_that_want_one_id_and_the_older_one_has_it(world: World) -> None:
+    chosen = "exec_20260115_samesame"
+    world.pipeline.see(make_execution("b-younger", executionId=chosen))
+    world.pipeline.see(make_execution("a-older", executionId=chosen))
+    await world.settle()
+    assert world.kube.phases["b-younger"][-1] == "Rejected"
+    assert world.kube.reason("b-younger", "Finished") == "DuplicateExecutionId"
+    assert world.kube.phases["a-older"] == ["Pending"]
