@@ -65,7 +65,8 @@ def held() -> dict[str, Any]:
     with open(f"/proc/self/task/{os.getpid()}/children") as file:
         children = file.read().split()
     with open("/proc/self/mounts") as file:
-        mounts = len(file.readlines())
+        # bwrap builds a sandbox on /tmp, and workspaces lie below it; elsewhere others may mount meanwhile.
+        mounts = sum(line.split()[1].startswith("/tmp") for line in file)
     return {
         "descriptors": len(os.listdir("/proc/self/fd")),
         "children": len(children),
