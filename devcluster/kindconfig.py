@@ -1,0 +1,65 @@
+"""The configuration that kind creates the cluster from, as a pure function.
+
+``patches`` is the place for what a test needs beyond the ordinary (an audit policy, feature gates): each
+is merged into the top level of the document. JSON is YAML, so no YAML library is needed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+_FAIL_CGROUP_V1 = """\
+kind: KubeletConfiguration
+apiVersion: kubelet.config.k8s.io/v1beta1
+failCgroupV1: false
+"""
+
+
+def build_config(
+    *,
+    nodes: int = 1,
+    bridge_cni: bool = False,
+    cgroup_v1: bool = False,
+    patches: Sequence[Mapping[str, Any]] = (),
+) -> dict[str, Any]:
+    """kind's v1alpha4 ``Cluster``.
+
+    bridge_cni: the node image brings no CNI; ``cni`` writes one, and kube-proxy programs nftables, the
+    only thing that the built kube-proxy image holds.
+    cgroup_v1: from 1.35 a kubelet refuses to start there unless it is told otherwise.
+    """
+    networking: dict[str, Any] = {"apiServerAddress": "127.0.0.1", "ipFamily": "ipv4"}
+    if bridge_cni:
+        networking |= {"disableDefaultCNI": True, "kubeProxyMode": "nftables"}
+    roles = ["control-plane", *["worker"] * (nodes - 1)]
+    config: dict[str, Any] = {
+        "kind": "Cluster",
+        "apiVersion": "kind.x-k8s.io/v1alpha4",
+        "networking": networking,
+        "nodes": [{"role": role} for role in roles],
+    }
+    if cgroup_v1:
+        config["kubeadmConfigPatches"] = [_FAIL_CGROUP_V1]
+    for patch in patches:
+        config = _merged(config, patch)
+    return config
+
+
+def to_text(config: Mapping[str, Any]) -> str:
+    return json.dumps(config, indent=2) + "\n"
+
+
+def _merged(base: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
+    """Objects are merged, lists appended (but for ``nodes``: replaced), everything else replaced."""
+    result = dict(base)
+    for key, value in patch.items():
+        old = result.get(key)
+        if isinstance(old, Mapping) and isinstance(value, Mapping):
+            result[key] = _merged(old, value)
+        elif isinstance(old, list) and isinstance(value, list) and key != "nodes":
+            result[key] = [*old, *value]
+        else:
+            result[key] = value
+    return result

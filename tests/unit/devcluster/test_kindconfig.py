@@ -1,0 +1,55 @@
+"""The configuration that kind gets."""
+
+import json
+
+from devcluster.kindconfig import build_config, to_text
+
+
+def test_a_plain_cluster_has_one_control_plane_and_leaves_the_cni_to_kind() -> None:
+    config = build_config()
+    assert config["nodes"] == [{"role": "control-plane"}]
+    assert config["networking"] == {"apiServerAddress": "127.0.0.1", "ipFamily": "ipv4"}
+    assert "kubeadmConfigPatches" not in config
+
+
+def test_the_second_node_is_a_worker() -> None:
+    assert [node["role"] for node in build_config(nodes=2)["nodes"]] == ["control-plane", "worker"]
+
+
+def test_a_built_image_brings_no_cni_and_its_proxy_only_knows_nftables() -> None:
+    networking = build_config(bridge_cni=True)["networking"]
+    assert networking["disableDefaultCNI"] is True
+    assert networking["kubeProxyMode"] == "nftables"
+
+
+def test_the_kubelet_is_told_to_accept_cgroup_v1_only_there() -> None:
+    (patch,) = build_config(cgroup_v1=True)["kubeadmConfigPatches"]
+    assert "failCgroupV1: false" in patch
+
+
+def test_patches_merge_objects_append_to_lists_and_replace_the_nodes() -> None:
+    patch = {
+        "networking": {"podSubnet": "10.1.0.0/16"},
+        "kubeadmConfigPatches": ["mine"],
+        "nodes": [{"role": "control-plane", "image": "x"}],
+        "featureGates": {"A": True},
+    }
+    config = build_config(nodes=2, cgroup_v1=True, patches=[patch, {"featureGates": {"B": False}}])
+    assert config["networking"] == {
+        "apiServerAddress": "127.0.0.1",
+        "ipFamily": "ipv4",
+        "podSubnet": "10.1.0.0/16",
+    }
+    assert len(config["kubeadmConfigPatches"]) == 2
+    assert config["nodes"] == patch["nodes"]
+    assert config["featureGates"] == {"A": True, "B": False}
+
+
+def test_a_patch_is_not_changed_by_being_merged() -> None:
+    patch = {"featureGates": {"A": True}}
+    build_config(patches=[patch, {"featureGates": {"B": True}}])
+    assert patch == {"featureGates": {"A": True}}
+
+
+def test_the_text_is_json_and_so_yaml() -> None:
+    assert json.loads(to_text(build_config()))["apiVersion"] == "kind.x-k8s.io/v1alpha4"
