@@ -64,7 +64,7 @@ def _fetch(platform: str, out: Path) -> None:
     module = f"golang.org/toolchain@{release}"
     # Outside of any module, with the Go that is there, and without its checksum database: the digest is pinned.
     env = {"GOTOOLCHAIN": "local", "GOFLAGS": "-mod=mod", "GONOSUMDB": "golang.org/toolchain"}
-    download = ["env", "-C", out, host.find("go") or "go", "mod", "download", "-json", module]
+    download: list[str | Path] = ["env", "-C", out, host.find("go") or "go", "mod", "download", "-json", module]
     answer = output(download, env=env, timeout_s=_TIMEOUT_S)
     packed = Path(json.loads(answer)["Zip"])
     if archive.sha256(packed) != expected:
