@@ -283,7 +283,6 @@ class Recovery:
                 logger.warning("the resync could not read the API server", error=str(error))
 
 
-
 def _gone(pod: str) -> Termination:
     message = f"the executor pod {pod} is gone, and nothing says how its container ended"
     return Termination(LOST.exit_reason, LOST.exit_code, LOST.reason, message)
