@@ -1,7 +1,7 @@
 """Puts the node image together from files alone: Debian's root, kind's base files, our binaries.
 
 kind's node image holds the control plane's images in its containerd, so that a cluster starts without
-a registry. Here they are the binaries on nothing (kube-proxy: on nft), put there by the very
+a registry. Here they are the binaries on nothing (kube-proxy: on iptables), put there by the very
 containerd that the node will run, started for a moment with its root inside the new file system. No
 engine takes part, so it can be made before one is there.
 """

@@ -54,7 +54,8 @@ NODE = Root(
     ),
     "40 s",
 )
-PROXY = Root("kube-proxy", "extract", ("nftables",), "10 s")
+PROXY = Root("kube-proxy", "minbase", ("iptables",), "30 s")
+"""Configured, because iptables is a link that its package makes (update-alternatives)."""
 PYTHON = Root(
     "python",
     "minbase",

@@ -26,13 +26,13 @@ def build_config(
 ) -> dict[str, Any]:
     """kind's v1alpha4 ``Cluster``.
 
-    bridge_cni: the node image brings no CNI; ``cni`` writes one, and kube-proxy programs nftables, the
-    only thing that the built kube-proxy image holds.
+    bridge_cni: the node image brings no CNI; ``cni`` writes one. kube-proxy programs iptables: in its nftables
+    mode a full sync (each hour, each start) emptied the services' map on kernel 6.18 with nft 1.0.6.
     cgroup_v1: from 1.35 a kubelet refuses to start there unless it is told otherwise.
     """
     networking: dict[str, Any] = {"apiServerAddress": "127.0.0.1", "ipFamily": "ipv4"}
     if bridge_cni:
-        networking |= {"disableDefaultCNI": True, "kubeProxyMode": "nftables"}
+        networking |= {"disableDefaultCNI": True, "kubeProxyMode": "iptables"}
     roles = ["control-plane", *["worker"] * (nodes - 1)]
     config: dict[str, Any] = {
         "kind": "Cluster",

@@ -16,10 +16,10 @@ def test_the_second_node_is_a_worker() -> None:
     assert [node["role"] for node in build_config(nodes=2)["nodes"]] == ["control-plane", "worker"]
 
 
-def test_a_built_image_brings_no_cni_and_its_proxy_only_knows_nftables() -> None:
+def test_a_built_image_brings_no_cni_and_its_proxy_programs_iptables() -> None:
     networking = build_config(bridge_cni=True)["networking"]
     assert networking["disableDefaultCNI"] is True
-    assert networking["kubeProxyMode"] == "nftables"
+    assert networking["kubeProxyMode"] == "iptables"
 
 
 def test_the_kubelet_is_told_to_accept_cgroup_v1_only_there() -> None:
