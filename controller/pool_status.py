@@ -10,6 +10,7 @@ from controller import names
 from controller.conditions import make_condition, merge_conditions
 from controller.placement import PoolCount
 from controller.resources import Pod, Pool
+from controller.termination import last_words
 
 AVAILABLE: Final = "Available"
 DEGRADED: Final = "Degraded"
@@ -115,7 +116,7 @@ def _create_hint(pod: Pod) -> str:
 def _ended_trouble(pod: Pod) -> Trouble:
     """An executor that does not start says why in one line, which the kubelet keeps as the message."""
     assert pod.terminated is not None
-    line = pod.terminated.message.rsplit("\n", 1)[-1].strip()
+    line = last_words(pod.terminated.message)
     reason = "IsolationUnavailable" if "isolation" in line.lower() else "ExecutorFailing"
     if pod.terminated.reason == "OOMKilled":
         reason, line = "OutOfMemory", "the executor ran out of memory; raise spec.resources.limits.memory"

@@ -57,7 +57,8 @@ def classify(pod: Pod | None) -> Termination:
         return _evicted(pod, LOST) if pod and pod.evicted else LOST
     row = next(row for row in TABLE if row.fits(ended))
     exit_code = _SIGKILL_EXIT if row.exit_reason == "oom_killed" else ended.exit_code
-    detail = f": {_last_line(ended.message)}" if ended.message else ""
+    words = last_words(ended.message)
+    detail = f": {words}" if words else ""
     message = f"{row.words} (pod {pod.name}, exit code {ended.exit_code}){detail}"
     termination = Termination(row.exit_reason, exit_code, row.crashed, message)
     return _evicted(pod, termination) if pod.evicted else termination
@@ -68,5 +69,7 @@ def _evicted(pod: Pod, termination: Termination) -> Termination:
     return Termination(termination.exit_reason, termination.exit_code, "Evicted", message)
 
 
-def _last_line(text: str) -> str:
-    return text.rsplit("\n", 1)[-1].strip()[:500]
+def last_words(log: str) -> str:
+    """The last line for a person in the end of a container's log; its log records are JSON, and are passed over."""
+    lines = (line.strip() for line in reversed(log.splitlines()))
+    return next((line[:500] for line in lines if line and not line.startswith("{")), "")

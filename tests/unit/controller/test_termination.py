@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from controller.termination import classify
+from controller.termination import classify, last_words
 from tests.unit.controller.builders import make_pod
 
 
@@ -43,3 +43,16 @@ def test_the_last_run_counts_when_the_container_runs_again() -> None:
     last = {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}
     container = {"name": "executor", "state": {"running": {}}, "lastState": last, "restartCount": 1}
     assert classify(make_pod(containerStatuses=[container])).reason == "OutOfMemory"
+
+
+@pytest.mark.parametrize(
+    ("log", "words"),
+    [
+        ('{"event_type": "executor_started"}\nexecutor: bwrap is missing\n', "executor: bwrap is missing"),
+        ('executor: old\n{"event_type": "container_exited_sent", "answer": "HTTP 204"}', "executor: old"),
+        ('{"event_type": "container_exited_sent"}', ""),
+        ("", ""),
+    ],
+)
+def test_log_records_are_not_shown_to_people(log: str, words: str) -> None:
+    assert last_words(log) == words
