@@ -37,9 +37,9 @@ class Tools:
     kubectl_path: str = "kubectl"
     helm_path: str = "helm"
 
-    def kubectl(self, *words: str, stdin: str | None = None, timeout_s: float = 90) -> str:
-        """Standard output; raises CommandFailed."""
-        return _run([self.kubectl_path, *words], stdin, timeout_s)
+    def kubectl(self, *words: str, stdin: str | None = None, timeout_s: float = 90, check: bool = True) -> str:
+        """Standard output; raises CommandFailed, unless ``check`` is off."""
+        return _run([self.kubectl_path, *words], stdin, timeout_s, check)
 
     def helm(self, *words: str, timeout_s: float = 300) -> str:
         """Standard output; raises CommandFailed."""
@@ -84,9 +84,9 @@ def _in(namespace: str | None) -> list[str]:
     return ["-n", namespace] if namespace else []
 
 
-def _run(words: Sequence[str], stdin: str | None, timeout_s: float) -> str:
+def _run(words: Sequence[str], stdin: str | None, timeout_s: float, check: bool = True) -> str:
     done = subprocess.run(words, input=stdin, capture_output=True, text=True, timeout=timeout_s, check=False)
-    if done.returncode != 0:
+    if check and done.returncode != 0:
         raise CommandFailed(f"{' '.join(words[:6])} exited {done.returncode}: {done.stderr.strip()}")
     return done.stdout
 

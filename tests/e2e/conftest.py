@@ -48,20 +48,24 @@ def tools(request: pytest.FixtureRequest) -> Iterator[Tools]:
 @pytest.fixture(scope="session")
 def installed(request: pytest.FixtureRequest, tools: Tools) -> Iterator[Tools]:
     """The chart, with a default pool of two pods with four slots each, ready."""
-    executor, controller = (request.config.getoption(f"--{part}-image") for part in ("executor", "controller"))
     tools.kubectl("apply", "-f", "-", stdin=_NAMESPACE)
-    tools.helm(
-        *("upgrade", "--install", RELEASE, str(REPOSITORY / "deploy/helm/sandbox-executor")),
-        *("--namespace", SYSTEM_NAMESPACE, "--wait", "--timeout", "3m"),
-        *("--set", "defaultPool.replicas=2", "--set", "defaultPool.concurrency=4"),
-        *("--set", "defaultPool.resources.requests.cpu=100m", "--set", "defaultPool.resources.requests.memory=128Mi"),
-        *_image("controller", controller),
-        *_image("executor", executor),
-    )
+    tools.helm(*chart_words(request.config))
     eventually(lambda: len(_ready(tools)) == 2, timeout_s=120, interval_s=1)
     yield tools
     tools.helm("uninstall", RELEASE, "--namespace", SYSTEM_NAMESPACE, "--wait")
     tools.kubectl("delete", "namespace", SYSTEM_NAMESPACE, "--wait=false")
+
+
+def chart_words(config: pytest.Config) -> list[str]:
+    """The helm command that installs or upgrades the chart as the tests want it."""
+    return [
+        *("upgrade", "--install", RELEASE, str(REPOSITORY / "deploy/helm/sandbox-executor")),
+        *("--namespace", SYSTEM_NAMESPACE, "--wait", "--timeout", "3m"),
+        *("--set", "defaultPool.replicas=2", "--set", "defaultPool.concurrency=4"),
+        *("--set", "defaultPool.resources.requests.cpu=100m", "--set", "defaultPool.resources.requests.memory=128Mi"),
+        *_image("controller", config.getoption("--controller-image")),
+        *_image("executor", config.getoption("--executor-image")),
+    ]
 
 
 def _image(part: str, image: str) -> list[str]:
