@@ -29,9 +29,9 @@ ENV PATH=/opt/sandbox-executor/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFE
 ENTRYPOINT ["/usr/bin/tini", "--"]
 
 FROM base AS executor
-# libseccomp2 makes the filter that bubblewrap loads; nothing in the image may be setuid.
+# libseccomp2 makes the filter that bubblewrap loads, nodejs runs JavaScript; nothing in the image may be setuid.
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends bubblewrap libseccomp2 \
+    && apt-get install -y --no-install-recommends bubblewrap libseccomp2 nodejs \
     && rm -rf /var/lib/apt/lists/* \
     && find / -xdev -perm /6000 -type f -exec chmod a-s {} + \
     && install -d -o 1000 -g 1000 -m 0700 /workspace /tmp/results

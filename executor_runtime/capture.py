@@ -41,6 +41,10 @@ class Verdict:
     value: JsonValue = None
 
 
+_NOTHING_RETURNED: Final = "the code exited with 0 and returned no value"
+_RETURNED: Final = "the code exited with 0 and returned a value"
+
+
 def capture(job: Job, raw: RawRun, artifacts: Sequence[ArtifactMetadata]) -> ExecutionResult:
     """The result of a run that has ended."""
     verdict = judge(job, raw)
@@ -49,7 +53,7 @@ def capture(job: Job, raw: RawRun, artifacts: Sequence[ArtifactMetadata]) -> Exe
         execution_id=job.execution_id,
         status=verdict.status,
         reason=verdict.reason,
-        message=verdict.message,
+        message=_RETURNED if verdict.message == _NOTHING_RETURNED and value is not None else verdict.message,
         stdout=stdout,
         stderr=raw.stderr.text,
         stdout_truncated=raw.stdout.truncated,
@@ -141,7 +145,7 @@ def _judge_exit(code: int, returned: bytes | None) -> Verdict:
     detail = body.decode(errors="replace")
     if code == 0:
         if outcome != b"returned":
-            return Verdict("success", "Completed", 0, "the code exited with 0 and returned no value")
+            return Verdict("success", "Completed", 0, _NOTHING_RETURNED)
         try:
             return Verdict("success", "Completed", 0, "the handler returned", parse_value(body))
         except ValueError as error:

@@ -37,7 +37,10 @@ _TIMEOUT_S: Final = 10.0
 _OUTPUT_BYTES: Final = 4 * MIB
 
 _ADVICE: Final = (
-    ("mount proc", "set hostUsers: false on the pod and procMount: Unmasked on the container"),
+    (
+        "mount proc",
+        "set hostUsers: false on the pod and procMount: Unmasked on the container (in Docker systempaths=unconfined)",
+    ),
     ("max_user_namespaces", "set hostUsers: false on the pod and procMount: Unmasked on the container"),
     ("uid map", "run the executor as uid 1000 (runAsUser: 1000), not as root"),
     (
@@ -142,7 +145,15 @@ async def _try_level(isolation: Isolation, python: str) -> _Found:
 def explain(message: str) -> str:
     """bwrap's own line, and what to change in the pod."""
     advice = next((text for pattern, text in _ADVICE if pattern in message), "")
+    if "namespace" in message and _is_chroot():
+        advice = "this is a chroot, where the kernel refuses user namespaces; use a container, which pivots its root"
     return f"{message}: {advice}" if advice else message
+
+
+def _is_chroot() -> bool:
+    """Whether the root directory is not a mount of its own (proc(5), field 5 of mountinfo)."""
+    with open("/proc/self/mountinfo") as file:
+        return not any(line.split()[4] == "/" for line in file)
 
 
 async def _run_check(
