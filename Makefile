@@ -67,11 +67,23 @@ demo-cluster: cluster-up images ## Chart installed on the kind cluster, examples
 	$(DEVCLUSTER) load-image $(EXECUTOR_IMAGE) $(CONTROLLER_IMAGE)
 	$(IN_CLUSTER) scripts/demo-cluster
 
+.PHONY: compose-demo
+compose-demo: setup ## The executor alone with a mock Control Plane, by docker compose
+	@scripts/compose-demo $(PYTHON)
+
 .PHONY: bench
 bench: cluster-up images ## An Execution against a Kubernetes Job, on the kind cluster
 	$(DEVCLUSTER) load-image $(EXECUTOR_IMAGE) $(CONTROLLER_IMAGE)
 	$(IN_CLUSTER) scripts/install
 	$(IN_CLUSTER) $(PYTHON) -m benchmarks.execution_against_job --image $(EXECUTOR_IMAGE)
+
+.PHONY: bench-executor
+bench-executor: setup ## What one executor costs, beside the floor of the same run; no cluster
+	$(PYTHON) -m benchmarks.executor_latency
+
+.PHONY: soak
+soak: setup ## Ten minutes of mixed load on one executor, which must end where it began
+	$(PYTHON) -m benchmarks.soak --minutes 10
 
 .PHONY: crds
 crds: setup ## Writes deploy/crds and the chart's copies from the models
