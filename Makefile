@@ -38,8 +38,8 @@ check: setup ## Lint, format, types, layering, the chart
 test: check test-local test-e2e ## Everything: check, unit, integration, security, e2e on the kind cluster
 
 .PHONY: test-local
-test-local: setup ## Unit, integration and security tests: no cluster
-	$(WITH_TOOLS) $(PYTHON) -m pytest tests/unit tests/integration tests/security
+test-local: setup ## Unit, contract, integration and security tests: no cluster
+	$(WITH_TOOLS) $(PYTHON) -m pytest tests/unit tests/contract tests/integration tests/security
 
 .PHONY: test-e2e
 test-e2e: setup ## The e2e tests on the kind cluster

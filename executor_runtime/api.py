@@ -4,28 +4,27 @@ import asyncio
 import os
 import time
 from dataclasses import dataclass
-from typing import Any, Final
+from functools import lru_cache
+from typing import Final
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.openapi.utils import get_openapi
 from fastapi.responses import Response
+from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 from starlette.types import Receive, Scope, Send
 
-from contracts.errors import ErrorBody
 from contracts.executor_api import (
     ExecutionAccepted,
     ExecutionList,
-    ExecutionRequest,
-    ExecutionResult,
     ExecutionState,
     Health,
     IsolationLevel,
     Unhealthy,
 )
-from executor_runtime import VERSION, artifacts
+from executor_runtime import VERSION, artifacts, openapi
 from executor_runtime.errors import MethodNotAllowed, NotFound, RequestError, ValidationFailed
 from executor_runtime.metrics import CONTENT_TYPE, Metrics
 from executor_runtime.middleware import RequestContext
@@ -36,15 +35,6 @@ from executor_runtime.secret import Token
 from executor_runtime.service import Service
 
 _CHUNK_BYTES: Final = 256 * 1024
-_PREFER: Final = "respond-async"
-_ERROR: Final[dict[str, Any]] = {"model": ErrorBody}
-_EXAMPLE: Final = {
-    "code": "def handler(event):\n    return {'hello': event['name']}\n",
-    "language": "python",
-    "execution_id": "exec_20260115_a1b2c3d4",
-    "timeout": 30,
-    "event": {"name": "world"},
-}
 
 
 @dataclass(frozen=True)
@@ -61,17 +51,19 @@ class Api:
 def build_app(api: Api) -> FastAPI:
     """The ASGI application."""
     app = FastAPI(title="sandbox-executor", version=VERSION, docs_url=None, redoc_url=None, redirect_slashes=False)
-    app.include_router(_execution_routes(api))
-    app.include_router(_observation_routes(api))
+    routers = (_execution_routes(api), _observation_routes(api))
+    for router in routers:
+        app.include_router(router)
+    app.state.own_routes = [route for router in routers for route in router.routes if isinstance(route, APIRoute)]
     app.add_middleware(RequestContext, token=api.token, metrics=api.metrics, debug=api.debug)
     app.add_exception_handler(HTTPException, _translate_http_exception)
     app.add_exception_handler(RequestValidationError, _translate_validation_error)
-    app.openapi = lambda: _describe(app)  # type: ignore[method-assign]
+    app.openapi = lru_cache(lambda: openapi.build_document(app, api.token.required))  # type: ignore[method-assign]
     return app
 
 
 def _execution_routes(api: Api) -> APIRouter:
-    router = APIRouter(tags=["executions"], responses={401: _ERROR, 500: _ERROR})
+    router = APIRouter(tags=["executions"], responses={401: openapi.UNAUTHORIZED, 500: openapi.BROKEN})
     reader = RequestReader()
     service = api.service
 
@@ -80,21 +72,26 @@ def _execution_routes(api: Api) -> APIRouter:
         summary="Run code",
         response_model=None,
         responses={
-            200: {"model": ExecutionResult, "description": "It has ended."},
-            202: {"model": ExecutionAccepted, "description": "It is accepted (Prefer: respond-async)."},
-            400: _ERROR,
-            409: _ERROR,
-            503: _ERROR,
+            200: openapi.RESULT,
+            202: openapi.ACCEPTED,
+            400: openapi.INVALID,
+            409: openapi.CONFLICT,
+            503: openapi.FULL,
         },
     )
     async def execute(request: Request) -> Response:
         wanted = await reader.read(request)
         record = service.submit(wanted)
         if _prefers_async(request):
-            return _answer(_accept(record), 202, {"Preference-Applied": _PREFER})
+            return _answer(_accept(record), 202, {"Preference-Applied": openapi.PREFER_ASYNC})
         return Response(await service.wait(record), media_type="application/json")
 
-    @router.get("/executions", summary="Active and recent executions, oldest first", response_model=ExecutionList)
+    @router.get(
+        "/executions",
+        summary="Active and recent executions, oldest first",
+        response_model=ExecutionList,
+        responses={200: openapi.LIST},
+    )
     async def list_executions() -> Response:
         return _answer(ExecutionList(executions=[record.describe() for record in service.recent()]))
 
@@ -102,7 +99,7 @@ def _execution_routes(api: Api) -> APIRouter:
         "/executions/{execution_id}",
         summary="State of an execution, and its result once it has ended",
         response_model=ExecutionState,
-        responses={404: _ERROR},
+        responses={200: openapi.STATE, 404: openapi.NOT_FOUND},
     )
     async def get_execution(execution_id: str) -> Response:
         return Response(service.find(execution_id).encode(), media_type="application/json")
@@ -111,7 +108,7 @@ def _execution_routes(api: Api) -> APIRouter:
         "/executions/{execution_id}",
         summary="Cancel an execution and wait until it has ended",
         response_model=ExecutionState,
-        responses={404: _ERROR},
+        responses={200: openapi.STATE, 404: openapi.NOT_FOUND},
     )
     async def cancel_execution(execution_id: str) -> Response:
         return Response((await service.cancel(execution_id)).encode(), media_type="application/json")
@@ -120,7 +117,8 @@ def _execution_routes(api: Api) -> APIRouter:
         "/executions/{execution_id}/artifacts/{path:path}",
         summary="One artifact's bytes",
         response_model=None,
-        responses={200: {"content": {"application/octet-stream": {}}}, 404: _ERROR},
+        response_class=Response,
+        responses={200: openapi.ARTIFACT, 404: openapi.NOT_FOUND},
     )
     async def get_artifact(execution_id: str, path: str) -> Response:
         return await _stream_artifact(service, execution_id, path)
@@ -129,10 +127,10 @@ def _execution_routes(api: Api) -> APIRouter:
 
 
 def _observation_routes(api: Api) -> APIRouter:
-    router = APIRouter(tags=["observation"], responses={500: _ERROR})
+    router = APIRouter(tags=["observation"], responses={500: openapi.BROKEN})
     started = time.monotonic()
 
-    @router.get("/health", response_model=Health, responses={503: {"model": Unhealthy}})
+    @router.get("/health", response_model=Health, responses={200: openapi.HEALTH, 503: openapi.UNHEALTHY})
     async def health() -> Response:
         if api.service.terminating:
             return _answer(Unhealthy(reason="terminating"), 503)
@@ -145,7 +143,7 @@ def _observation_routes(api: Api) -> APIRouter:
             )
         )
 
-    @router.get("/metrics", response_model=None, responses={200: {"content": {"text/plain": {}}}})
+    @router.get("/metrics", response_model=None, response_class=Response, responses={200: openapi.METRICS})
     async def metrics() -> Response:
         return Response(api.metrics.render(), headers={"Content-Type": CONTENT_TYPE})
 
@@ -159,7 +157,7 @@ def _answer(body: BaseModel, status: int = 200, headers: dict[str, str] | None =
 def _prefers_async(request: Request) -> bool:
     """RFC 7240: a list of preferences, in one header or several."""
     preferences = ",".join(request.headers.getlist("prefer")).lower().split(",")
-    return any(preference.partition(";")[0].strip() == _PREFER for preference in preferences)
+    return any(preference.partition(";")[0].strip() == openapi.PREFER_ASYNC for preference in preferences)
 
 
 def _accept(record: Record) -> ExecutionAccepted:
@@ -217,45 +215,20 @@ class _ArtifactResponse(Response):
             os.close(self._opened.descriptor)
 
 
-async def _translate_http_exception(_request: Request, error: Exception) -> Response:
+async def _translate_http_exception(request: Request, error: Exception) -> Response:
     """The framework's own refusals; ``RequestContext`` gives them their form."""
     if isinstance(error, HTTPException) and error.status_code == 405:
-        raise MethodNotAllowed((error.headers or {}).get("Allow", ""))
+        raise MethodNotAllowed(_methods_at(request))
     if isinstance(error, HTTPException) and error.status_code == 404:
         raise NotFound("There is nothing at this path.", solution="GET /openapi.json lists the paths.")
     raise RequestError("The request cannot be answered.") from error
 
 
+def _methods_at(request: Request) -> str:
+    """All methods of a path: each route knows only its own."""
+    here = (route for route in request.app.state.own_routes if route.matches(request.scope)[0] is not Match.NONE)
+    return ", ".join(sorted({method for route in here for method in route.methods})) or "GET"
+
+
 async def _translate_validation_error(_request: Request, error: Exception) -> Response:
     raise ValidationFailed("The request is not valid.", solution="See /openapi.json.") from error
-
-
-def _describe(app: FastAPI) -> dict[str, Any]:
-    """The OpenAPI document. The request body is read by hand, so its schema is put in by hand, from the model."""
-    if app.openapi_schema is None:
-        document = get_openapi(title=app.title, version=app.version, routes=app.routes)
-        schema = ExecutionRequest.model_json_schema(ref_template="#/components/schemas/{model}")
-        schemas = document["components"]["schemas"]
-        schemas.update(schema.pop("$defs", {}))
-        schemas["ExecutionRequest"] = schema
-        document["paths"]["/execute"]["post"]["requestBody"] = {
-            "required": True,
-            "content": {
-                "application/json": {"schema": {"$ref": "#/components/schemas/ExecutionRequest"}, "example": _EXAMPLE}
-            },
-        }
-        document["paths"]["/execute"]["post"]["parameters"] = [
-            {"name": "Prefer", "in": "header", "required": False, "schema": {"type": "string", "example": _PREFER}}
-        ]
-        _drop_framework_errors(document)
-        app.openapi_schema = document
-    return app.openapi_schema
-
-
-def _drop_framework_errors(document: dict[str, Any]) -> None:
-    """FastAPI describes a 422 of its own; here every refusal is a 400 in the form of ``ErrorBody``."""
-    for operations in document["paths"].values():
-        for operation in operations.values():
-            operation["responses"].pop("422", None)
-    for name in ("HTTPValidationError", "ValidationError"):
-        document["components"]["schemas"].pop(name, None)

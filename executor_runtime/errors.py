@@ -11,7 +11,8 @@
         ├── MethodNotAllowed     405
         ├── Conflict             409
         ├── QueueFull            503 with Retry-After
-        ├── Terminating          503
+        │   ├── BacklogFull      503
+        │   └── Terminating      503
         └── Interrupted          500, the execution was ended by the executor's own end
 
 Errors of the sandbox are in ``executor_runtime.sandbox.errors``. User code that fails is a
@@ -23,6 +24,8 @@ from typing import Final
 from contracts.errors import ErrorCode
 
 RETRY_AFTER_S: Final = 1
+_BACKLOG_RETRY_AFTER_S: Final = 30
+"""As often as the spool is sent again (``report.REPLAY_INTERVAL_S``)."""
 
 
 class ExecutorError(Exception):
@@ -114,11 +117,18 @@ class QueueFull(RequestError):
 
     code: str = ErrorCode.QUEUE_FULL
     http_status = 503
+    retry_after_s = RETRY_AFTER_S
 
     @property
     def headers(self) -> dict[str, str]:
         """When to try again, in whole seconds."""
-        return {"Retry-After": str(RETRY_AFTER_S), **super().headers}
+        return {"Retry-After": str(self.retry_after_s), **super().headers}
+
+
+class BacklogFull(QueueFull):
+    """The Control Plane takes no results: those that wait for it fill the spool."""
+
+    retry_after_s = _BACKLOG_RETRY_AFTER_S
 
 
 class Terminating(QueueFull):

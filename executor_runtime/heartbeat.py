@@ -7,10 +7,11 @@ delays the next beat nor piles up calls (T059).
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Final
 
 import structlog
+from pydantic import JsonValue
 
 from contracts.control_plane_api import Heartbeat, heartbeat_path
 from executor_runtime.clock import Clock
@@ -19,6 +20,11 @@ from executor_runtime.control_plane import Answer, Call, ControlPlane, Outcome
 INTERVAL_S: Final = 5.0
 
 log = structlog.get_logger()
+
+
+def no_progress() -> dict[str, JsonValue] | None:
+    """Of an execution that reports none."""
+    return None
 
 
 class Heart:
@@ -30,13 +36,14 @@ class Heart:
         execution_id: str,
         token: str | None,
         clock: Clock,
-        interval_s: float = INTERVAL_S,
+        progress: Callable[[], dict[str, JsonValue] | None] = no_progress,
     ) -> None:
+        """``progress`` is asked at each beat; it must not block."""
         self._control_plane = control_plane
         self._execution_id = execution_id
         self._token = token
         self._clock = clock
-        self._interval_s = interval_s
+        self._progress = progress
         self._call: asyncio.Task[Answer] | None = None
 
     @contextlib.asynccontextmanager
@@ -55,7 +62,7 @@ class Heart:
         while True:
             # The first one after a whole interval: a short execution costs no call. After a stall, no burst.
             now = self._clock.monotonic()
-            due = due + self._interval_s if due + self._interval_s > now else now + self._interval_s
+            due = due + INTERVAL_S if due + INTERVAL_S > now else now + INTERVAL_S
             await self._clock.sleep(due - now)
             if await self._give_up_call():
                 log.error("heartbeat_unanswered", execution_id=self._execution_id)
@@ -63,7 +70,9 @@ class Heart:
             self._call.add_done_callback(self._log_failure)
 
     async def _send(self) -> Answer:
-        body = Heartbeat(timestamp=self._clock.now()).model_dump_json(exclude_none=True).encode()
+        beat = Heartbeat(timestamp=self._clock.now(), progress=self._progress())
+        leave_out = {"progress"} if beat.progress is None else None
+        body = beat.model_dump_json(exclude=leave_out).encode()
         return await self._control_plane.post(Call(heartbeat_path(self._execution_id), body, self._token))
 
     async def _give_up_call(self) -> bool:

@@ -1,17 +1,27 @@
 """What ``GET /metrics`` shows (the seed's T093), named by the Prometheus conventions.
 
-The success ratio is a query, not a metric: the rate of ``executions_total{status="success"}`` over
-the rate of all. A registry of its own, so that one process can hold several in tests.
+``success_ratio`` is since the start, for a look by eye; over a window it is a query: the rate of
+``executions_total{status="success"}`` over the rate of all. A registry of its own, so that one process
+can hold several in tests.
 """
 
+import math
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.process_collector import ProcessCollector
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 _DURATION_BUCKETS_S: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600)
+
+
+class Backlog(Protocol):
+    """Who knows how much has not been reported."""
+
+    @property
+    def backlog_bytes(self) -> int:
+        """Size of the reports that wait."""
 
 
 class Metrics:
@@ -26,6 +36,12 @@ class Metrics:
             ("status", "language"),
             registry=self._registry,
         )
+        self._ended = self._succeeded = 0
+        Gauge(
+            "sandbox_executor_success_ratio",
+            "Share of the executions since the start whose status is success; NaN before the first has ended.",
+            registry=self._registry,
+        ).set_function(self._success_ratio)
         self._duration = Histogram(
             "sandbox_executor_execution_duration_seconds",
             "From the request's arrival to its result, queueing included, by language.",
@@ -56,8 +72,18 @@ class Metrics:
             "sandbox_executor_queued_executions", "Executions that wait for a slot.", registry=self._registry
         ).set_function(queued)
 
+    def watch_backlog(self, backlog: Backlog) -> None:
+        """Where the size of the unsent reports comes from."""
+        Gauge(
+            "sandbox_executor_spooled_bytes",
+            "Size of the results on disk that the Control Plane has not taken.",
+            registry=self._registry,
+        ).set_function(lambda: backlog.backlog_bytes)
+
     def count_execution(self, status: str, language: str, duration_s: float) -> None:
         """One execution has ended."""
+        self._ended += 1
+        self._succeeded += status == "success"
         self._executions.labels(status, language).inc()
         self._duration.labels(language).observe(duration_s)
 
@@ -72,3 +98,6 @@ class Metrics:
     def render(self) -> bytes:
         """The text format."""
         return generate_latest(self._registry)
+
+    def _success_ratio(self) -> float:
+        return self._succeeded / self._ended if self._ended else math.nan

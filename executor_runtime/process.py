@@ -7,6 +7,7 @@ Plane does (the seed's T067-T077); what could not be sent is in the spool.
 
 import asyncio
 import contextlib
+import ctypes
 import os
 import signal
 import socket
@@ -41,6 +42,8 @@ from executor_runtime.settings import Settings, load_settings
 from executor_runtime.spool import Spool
 from executor_runtime.workspace import Workspaces
 
+_M_MMAP_THRESHOLD: Final = -3
+_LARGE_BYTES: Final = 131_072
 _EXIT_LIMIT_S: Final = 1.9
 _KILL_TIMEOUT_S: Final = 0.5
 _REPORT_TIMEOUT_S: Final = 0.5
@@ -56,6 +59,7 @@ log = structlog.get_logger()
 def run() -> int:
     """The whole life of the process; its exit code."""
     try:
+        _give_large_memory_back()
         settings = load_settings()
         spool = [settings.results_path] if settings.control_plane_url is not None else []
         privileges.drop_or_refuse([settings.workspace_path, *spool])
@@ -69,6 +73,16 @@ def run() -> int:
     except (StartError, SandboxError) as error:
         print(f"executor: {' '.join(str(error).split())}", file=sys.stderr)
         return ERROR_EXIT_CODE
+
+
+def _give_large_memory_back() -> None:
+    """Fixes glibc's threshold above which memory is mapped, and so unmapped when it is freed (mallopt(3)).
+
+    Left alone it grows with the first long output, and the heap keeps the holes of all that follow: after forty
+    outputs of 2 MB, of which 64 MiB are kept, 195 MiB were resident instead of 145.
+    """
+    with contextlib.suppress(AttributeError):  # musl has no mallopt
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
 
 
 @dataclass(frozen=True)

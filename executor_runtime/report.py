@@ -79,6 +79,16 @@ class Reporter:
         self._tasks: set[asyncio.Task[None]] = set()
         self._bodies = asyncio.Semaphore(_MAX_BODIES_IN_FLIGHT)
 
+    @property
+    def backlog_bytes(self) -> int:
+        """Size of the reports on disk that the Control Plane has not taken."""
+        return self._spool.waiting_bytes
+
+    @property
+    def backlog_full(self) -> bool:
+        """Whether nothing new should be run, because its result might find no space."""
+        return self._spool.full
+
     def start(self, report: ResultReport, token: str | None) -> asyncio.Task[None]:
         """Begins to send a report; never in the way of the answer to the client (T040)."""
         task = asyncio.create_task(self.send(report, token), name=f"report {report.execution_id}")

@@ -19,9 +19,10 @@ from executor_runtime import artifacts
 from executor_runtime.capture import capture
 from executor_runtime.clock import Clock
 from executor_runtime.control_plane import ControlPlane
-from executor_runtime.errors import Conflict, Interrupted, NotFound, Terminating, ValidationFailed
+from executor_runtime.errors import BacklogFull, Conflict, Interrupted, NotFound, Terminating, ValidationFailed
 from executor_runtime.heartbeat import Heart
 from executor_runtime.metrics import Metrics
+from executor_runtime.progress import Progress
 from executor_runtime.queue import Queue
 from executor_runtime.records import Faded, Record, Records, digest_request
 from executor_runtime.report import Reporter, build_crash_report
@@ -66,6 +67,8 @@ class Service:
         self._tasks: set[asyncio.Task[None]] = set()
         self.terminating = False
         parts.metrics.watch(lambda: parts.queue.running, lambda: parts.queue.waiting)
+        if parts.upwards is not None:
+            parts.metrics.watch_backlog(parts.upwards.reporter)
 
     @property
     def active(self) -> int:
@@ -80,7 +83,7 @@ class Service:
         Raises:
             ValidationFailed: this executor has no such language.
             Conflict: the id belongs to a different request, or its result is no longer held.
-            QueueFull, Terminating: not now, not here.
+            QueueFull, BacklogFull, Terminating: not now, not here.
         """
         digest = digest_request(request)
         known = self._parts.records.find(request.execution_id)
@@ -89,6 +92,7 @@ class Service:
         if self.terminating:
             raise Terminating("This executor is terminating.", solution="Send the request to another executor.")
         self._check_language(request)
+        self._check_backlog()
         return self._begin(request, digest)
 
     async def wait(self, record: Record) -> bytes:
@@ -205,7 +209,8 @@ class Service:
         upwards = self._parts.upwards
         if upwards is None:
             return await self._parts.sandbox.run(job, record.cancelled)
-        heart = Heart(upwards.control_plane, record.execution_id, record.report_token, self._parts.clock)
+        progress = Progress(job.workspace).read
+        heart = Heart(upwards.control_plane, record.execution_id, record.report_token, self._parts.clock, progress)
         async with heart.beating():
             return await self._parts.sandbox.run(job, record.cancelled)
 
@@ -222,6 +227,8 @@ class Service:
         if record.interrupted and result.reason == "Cancelled":
             self._interrupt(record, result)
             return
+        if result.stdout_truncated or result.stderr_truncated:
+            log.warning("output_truncated", stdout=result.stdout_truncated, stderr=result.stderr_truncated)
         result, record.body = _encode(result)
         record.status, record.message = result.status, result.message
         log.info("execution_completed", status=result.status, reason=result.reason, exit_code=result.exit_code)
@@ -248,6 +255,15 @@ class Service:
         sending = self._parts.upwards.reporter.start(report, token)
         if token is not None:
             sending.add_done_callback(lambda _: self._parts.redactor.forget(token))
+
+    def _check_backlog(self) -> None:
+        upwards = self._parts.upwards
+        if upwards is not None and upwards.reporter.backlog_full:
+            raise BacklogFull(
+                "The Control Plane has not taken so many results that there is no space for another.",
+                detail=f"{upwards.reporter.backlog_bytes} bytes of results wait",
+                solution="See to it that CONTROL_PLANE_URL can be reached; then send the request again.",
+            )
 
     def _check_language(self, request: ExecutionRequest) -> None:
         available = sorted(self._parts.sandbox.languages())

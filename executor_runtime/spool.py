@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import re
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -23,6 +24,11 @@ from contracts.executor_api import ExecutionId
 from executor_runtime.errors import StartError
 
 MAX_AGE: Final = timedelta(hours=24)
+MAX_WAITING_BYTES: Final = 256 * 1_048_576
+"""Of reports that wait. Beyond it nothing new is run (``full``): no result is ever thrown away for space."""
+MAX_ASIDE_BYTES: Final = 64 * 1_048_576
+"""Of files that will never be sent; the oldest of them go."""
+
 _CORRUPT_SUFFIX: Final = ".corrupt"
 _REFUSED_SUFFIX: Final = ".refused"
 _TEMPORARY_SUFFIX: Final = ".tmp"
@@ -58,13 +64,19 @@ class SpoolFile:
 class Spool:
     """The directory ``RESULTS_PATH``."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(
+        self, directory: Path, max_waiting_bytes: int = MAX_WAITING_BYTES, max_aside_bytes: int = MAX_ASIDE_BYTES
+    ) -> None:
         """Makes the directory if need be.
 
         Raises:
             StartError: it cannot be made, or not be made private.
         """
         self._directory = directory
+        self._max_waiting_bytes, self._max_aside_bytes = max_waiting_bytes, max_aside_bytes
+        self._lock = threading.Lock()
+        self._sizes: dict[str, int] = {}
+        self._waiting_bytes = 0
         try:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             if directory.stat().st_uid == os.geteuid():
@@ -72,11 +84,24 @@ class Spool:
             probe = directory / f".probe{_TEMPORARY_SUFFIX}"
             probe.touch(mode=0o600)
             probe.unlink()
+            for entry in self._entries():
+                if _NAME.fullmatch(entry.name):
+                    self._count(entry.name, entry.stat(follow_symlinks=False).st_size)
         except OSError as error:
             raise StartError(
                 f"RESULTS_PATH {directory} cannot be written ({error.strerror}): "
                 f"make it writable for uid {os.geteuid()}, or name another; for example RESULTS_PATH=/tmp/results"
             ) from error
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Size of the reports that wait; those of an earlier executor included."""
+        return self._waiting_bytes
+
+    @property
+    def full(self) -> bool:
+        """Whether so much waits that nothing new should be run. What runs already is still saved."""
+        return self._waiting_bytes >= self._max_waiting_bytes
 
     def save(self, report: SpooledReport) -> SpoolFile:
         """Writes it so that after a crash the whole file is there, or the one before it.
@@ -92,10 +117,11 @@ class Spool:
             file.write(report.model_dump_json().encode())
             file.flush()
             os.fsync(file.fileno())
-            inode = os.fstat(file.fileno()).st_ino
+            written = os.fstat(file.fileno())
         os.rename(temporary, path)
+        self._count(path.name, written.st_size)
         self._sync_directory()
-        return SpoolFile(path, inode)
+        return SpoolFile(path, written.st_ino)
 
     def load(self, execution_id: str) -> tuple[SpooledReport, SpoolFile] | None:
         """The report of this execution, if it is still here and whole."""
@@ -109,6 +135,7 @@ class Spool:
         """Keeps a report that was refused for a person to look at, till it is 24 h old; it is not sent again."""
         aside = file.path.with_suffix(_REFUSED_SUFFIX)
         self._unless_replaced(file, lambda: file.path.rename(aside))
+        self._trim_aside()
 
     def waiting(self) -> list[str]:
         """Ids of the reports that wait, oldest first."""
@@ -127,6 +154,7 @@ class Spool:
             with contextlib.suppress(OSError):
                 if entry.stat(follow_symlinks=False).st_mtime < oldest:
                     os.unlink(entry.path)
+                    self._count(entry.name, 0)
                     lost += bool(_NAME.fullmatch(entry.name))
         return lost
 
@@ -156,11 +184,36 @@ class Spool:
         log.error("spool_file_corrupt", file=path.name, error=type(error).__name__)
         with contextlib.suppress(OSError):
             path.rename(path.with_suffix(_CORRUPT_SUFFIX))
+            self._count(path.name, 0)
+        self._trim_aside()
+
+    def _trim_aside(self) -> None:
+        found = []
+        for entry in self._entries():
+            if entry.name.endswith((_REFUSED_SUFFIX, _CORRUPT_SUFFIX)):
+                with contextlib.suppress(FileNotFoundError):
+                    seen = entry.stat(follow_symlinks=False)
+                    found.append((seen.st_mtime, entry.path, seen.st_size))
+        total = sum(size for _, _, size in found)
+        for _, path, size in sorted(found):
+            if total <= self._max_aside_bytes:
+                return
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+            total -= size
+
+    def _count(self, name: str, size: int) -> None:
+        """The waiting report of this name has this size now; 0: it is gone. Called from several threads."""
+        with self._lock:
+            self._waiting_bytes += size - self._sizes.pop(name, 0)
+            if size:
+                self._sizes[name] = size
 
     def _unless_replaced(self, file: SpoolFile, act: Callable[[], object]) -> None:
         with contextlib.suppress(FileNotFoundError):
             if os.lstat(file.path).st_ino == file.inode:
                 act()
+                self._count(file.path.name, 0)
 
     def _sync_directory(self) -> None:
         descriptor = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

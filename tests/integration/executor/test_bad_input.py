@@ -5,7 +5,8 @@ import contextlib
 import json
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -81,6 +82,42 @@ async def test_a_bad_body_gets_400_that_names_what_is_wrong(client: httpx.AsyncC
     assert error.request_id == answer.headers["X-Request-ID"]
 
 
+WRONG_VALUES: dict[str, list[Any]] = {
+    "code": [None, 1, True, 1.5, [], {}],
+    "language": [None, 1, [], {}, "", "Python", "python3", " python"],
+    "execution_id": [None, 1, [], {}, "", "exec_20260115_A1B2C3D4", "exec_20260115_a1b2c3d", "xexec_20260115_a1b2c3d4"],
+    "timeout": [None, "1", True, 1.5, [], {}, -1, 0, 3601, 2**63, 10**400],
+    "stdin": [None, 1, True, [], {}],
+    "session_id": [1, True, [], {}, "", "a" * 257, ".", "a/", "-a", "ä", "a\n"],
+    "env_vars": [None, 1, "A=1", [], {"": "x"}, {"1A": "x"}, {"A=B": "x"}, {"A": None}, {"A" * 257: "x"}]
+    + [{"A": "x" * 32_769}, {f"A{number}": "x" for number in range(257)}],
+    "report_token": [1, True, [], {}, "", "ä", "a b", "a\nb", "x" * 4097],
+    "limits": [None, 1, "", [], {"memory_bytes": "1"}, {"memory_bytes": 2**41}, {"cpu_seconds": 0}]
+    + [{"processes": 0}, {"processes": 1.5}, {"open_files": True}, {"file_size_bytes": -1}],
+}
+
+
+@pytest.mark.parametrize("field", WRONG_VALUES)
+async def test_each_field_wrong_in_each_way_is_named(client: httpx.AsyncClient, field: str) -> None:
+    for value in WRONG_VALUES[field]:
+        answer = await client.post("/execute", content=body_with(**{field: value}), headers=JSON)
+        assert answer.status_code == 400, (value, answer.text)
+        assert field in answer.json()["error_detail"], (value, answer.text)
+        assert answer.json()["solution"], (value, answer.text)
+
+
+async def test_different_requests_under_one_id_at_the_same_moment_are_one_run(client: httpx.AsyncClient) -> None:
+    request = make_request("import time\ndef handler(event):\n    time.sleep(0.2)\n    return event\n")
+    rivals = [{**request, "event": number % 2} for number in range(8)]
+    answers = await asyncio.gather(*(client.post("/execute", json=rival) for rival in rivals))
+    winner = next(answer.json()["return_value"] for answer in answers if answer.status_code == 200)
+    for rival, answer in zip(rivals, answers, strict=True):
+        if rival["event"] == winner:
+            assert (answer.status_code, answer.json()["return_value"]) == (200, winner)
+        else:
+            assert (answer.status_code, answer.json()["error_code"]) == (409, "Executor.Conflict")
+
+
 async def test_errors_do_not_quote_secrets(client: httpx.AsyncClient) -> None:
     body = body_with(report_token="hush hush", env_vars={"A": 1, "B": "hush hush"}, limits="hush hush")
     answer = await client.post("/execute", content=body, headers=JSON)
@@ -136,10 +173,26 @@ async def test_a_declared_length_over_the_limit_is_refused_without_the_body(shar
     assert b" 400 " in answer
 
 
-async def test_a_body_over_the_limit_is_refused_in_the_one_form(client: httpx.AsyncClient) -> None:
-    answer = await client.post("/execute", content=b"x" * (20 * 2**20), headers=JSON)
+@pytest.mark.parametrize("declared", [True, False], ids=["declared", "chunked"])
+async def test_a_body_of_100_mb_is_refused_in_the_one_form_and_never_held(
+    client: httpx.AsyncClient, shared_executor: RunningExecutor, declared: bool
+) -> None:
+    async def send() -> AsyncIterator[bytes]:
+        for _ in range(100):
+            yield b"x" * 2**20
+
+    headers = {**JSON, "Content-Length": str(100 * 2**20)} if declared else JSON
+    before = peak_bytes(shared_executor)
+    answer = await client.post("/execute", content=send(), headers=headers)
     assert (answer.status_code, answer.json()["error_code"]) == (400, "Executor.ValidationError")
     assert "16777216" in answer.json()["description"]
+    assert peak_bytes(shared_executor) - before < 48 * 2**20
+
+
+def peak_bytes(executor: RunningExecutor) -> int:
+    """Most memory that the executor ever held (proc(5), VmHWM)."""
+    status = Path(f"/proc/{executor.process.pid}/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
 
 async def test_an_endless_chunked_body_is_refused_on_the_way(shared_executor: RunningExecutor) -> None:

@@ -104,6 +104,10 @@ async def test_an_artifact_is_listed_and_served(client: httpx.AsyncClient) -> No
         "def handler(event):\n"
         "    os.mkdir('out')\n"
         "    open('out/a.bin', 'wb').write(bytes(range(256)) * 2000)\n"
+        "    open('out/.hidden', 'w').close()\n"
+        "    os.symlink('/etc/passwd', 'out/link')\n"
+        "    os.symlink('/etc', 'etc')\n"
+        "    os.mkfifo('out/fifo')\n"
     )
     request = make_request(code)
     result = (await client.post("/execute", json=request)).json()
@@ -113,7 +117,8 @@ async def test_an_artifact_is_listed_and_served(client: httpx.AsyncClient) -> No
     served = await client.get(f"{base}/out/a.bin")
     assert served.status_code == 200
     assert served.content == bytes(range(256)) * 2000
-    for wrong in ("out", "none", "..%2f..%2fresults", "out/../../x", "%2fetc%2fpasswd"):
+    traversals = ("..%2f..%2fresults", "out/../../x", "%2fetc%2fpasswd", "out/a.bin%00")
+    for wrong in ("out", "none", "out/link", "etc/passwd", "out/fifo", "out/.hidden", *traversals):
         refused = await client.get(f"{base}/{wrong}")
         assert (refused.status_code, refused.json()["error_code"]) == (404, "Executor.NotFound"), wrong
 

@@ -3,6 +3,7 @@ import json
 
 import httpx
 import pytest
+from pydantic import JsonValue
 
 from executor_runtime.control_plane import ControlPlane
 from executor_runtime.heartbeat import Heart
@@ -108,4 +109,16 @@ async def test_an_error_in_the_block_still_stops_it() -> None:
             raise ValueError("broke")
     await time.advance(20)
     assert recorder.at == []
+    await control_plane.aclose()
+
+
+async def test_each_beat_says_how_far_the_execution_is() -> None:
+    time = FakeTime()
+    recorder = Recorder(time)
+    control_plane, _ = make_heart(time, recorder)
+    said: list[dict[str, JsonValue] | None] = [None, {"percent": 40, "left": None}, {}]
+    heart = Heart(control_plane, ID, "own", time.clock, progress=lambda: said[len(recorder.at)])
+    async with heart.beating():
+        await time.advance(16)
+    assert [json.loads(request.content).get("progress") for request in recorder.requests] == said
     await control_plane.aclose()

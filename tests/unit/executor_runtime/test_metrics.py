@@ -31,6 +31,20 @@ def test_what_is_counted_is_shown() -> None:
     assert samples[(bucket, (("language", "python"), ("le", "0.05")))] == 1
 
 
+class Backlog:
+    backlog_bytes = 4096
+
+
+def test_the_success_ratio_is_over_all_that_have_ended_and_the_backlog_is_asked_for() -> None:
+    metrics = Metrics()
+    metrics.watch_backlog(Backlog())
+    assert b"sandbox_executor_success_ratio NaN" in metrics.render()
+    for status in ("success", "success", "success", "timeout"):
+        metrics.count_execution(status, "python", 0.1)
+    assert b"sandbox_executor_success_ratio 0.75" in metrics.render()
+    assert b"sandbox_executor_spooled_bytes 4096.0" in metrics.render()
+
+
 def test_the_version_is_the_distributions() -> None:
     project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]
     assert project["version"] == VERSION

@@ -42,7 +42,7 @@ class Rig:
         self.transport = Scripted(*answers)
         self.redactor = Redactor()
         self.counts: Counter[str] = Counter()
-        self.spool = Spool(directory / "results")
+        self.spool = Spool(directory / "results", max_waiting_bytes=1)
         self.control_plane = ControlPlane(
             "http://cp", token or Token("shared", None, self.redactor), transport=httpx.MockTransport(self.transport)
         )
@@ -214,6 +214,14 @@ async def test_replays_come_every_thirty_seconds(make_rig: Callable[..., Rig]) -
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     assert set(rig.time.slept) == {REPLAY_INTERVAL_S}
+
+
+async def test_while_a_result_waits_for_space_nothing_new_is_wanted(make_rig: Callable[..., Rig]) -> None:
+    rig = make_rig(500)
+    assert not rig.reporter.backlog_full
+    await rig.send(ResultReport.of(make_result()))
+    assert rig.reporter.backlog_full
+    assert rig.reporter.backlog_bytes > 0
 
 
 async def test_a_full_disk_does_not_stop_the_report(

@@ -1,19 +1,23 @@
 """What the service decides before anything runs. How it runs is ``tests/integration/executor``."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from contracts.executor_api import ExecutionRequest, ExecutionState
-from executor_runtime.errors import Conflict, Interrupted, NotFound, Terminating, ValidationFailed
+from executor_runtime.control_plane import ControlPlane
+from executor_runtime.errors import BacklogFull, Conflict, Interrupted, NotFound, Terminating, ValidationFailed
 from executor_runtime.metrics import Metrics
 from executor_runtime.queue import Queue, Ticket
 from executor_runtime.records import Record, Records, digest_request
+from executor_runtime.report import Reporter
 from executor_runtime.retention import Retention
 from executor_runtime.sandbox import Isolation, Sandbox
-from executor_runtime.secret import Redactor
-from executor_runtime.service import Parts, Service
+from executor_runtime.secret import Redactor, Token
+from executor_runtime.service import Parts, Service, Upwards
+from executor_runtime.spool import Spool
 from executor_runtime.workspace import Workspaces
 from tests.unit.executor_runtime.fake_time import FakeTime
 
@@ -85,6 +89,22 @@ def test_a_language_that_is_not_there_is_refused_with_those_that_are(service: Se
     with pytest.raises(ValidationFailed) as refused:
         service.submit(make_request(language="javascript"))
     assert refused.value.solution == "Use one of: python."
+
+
+async def test_while_unsent_results_fill_the_spool_nothing_new_begins(
+    service: Service, records: Records, tmp_path: Path
+) -> None:
+    token, redactor, clock = Token("shared", None, Redactor()), Redactor(), FakeTime().clock
+    control_plane = ControlPlane("http://cp", token)
+    spool = Spool(tmp_path / "results", max_waiting_bytes=0)
+    reporter = Reporter(control_plane, spool, redactor, clock, lambda outcome, count: None)
+    full = Service(replace(service._parts, upwards=Upwards(control_plane, reporter), metrics=Metrics()))
+    with pytest.raises(BacklogFull) as refused:
+        full.submit(make_request())
+    assert (refused.value.http_status, refused.value.headers["Retry-After"]) == (503, "30")
+    known = know(records, make_request())
+    assert full.submit(make_request()) is known
+    await control_plane.aclose()
 
 
 async def test_while_terminating_nothing_new_begins_and_what_is_known_can_be_asked(

@@ -111,3 +111,44 @@ def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StartError, match="RESULTS_PATH .*file/results"):
         Spool(tmp_path / "file" / "results")
+
+
+def test_it_is_full_when_too_much_waits_and_saves_all_the_same(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, max_waiting_bytes=1000)
+    assert (spool.waiting_bytes, spool.full) == (0, False)
+    first = spool.save(make_report(body='"' + "x" * 1000 + '"'))
+    assert spool.full
+    other = ID[:-1] + "5"
+    second = spool.save(make_report(other))
+    assert spool.waiting_bytes == first.path.stat().st_size + second.path.stat().st_size
+    assert Spool(tmp_path, max_waiting_bytes=1000).waiting_bytes == spool.waiting_bytes
+    replaced = spool.save(make_report())
+    assert not spool.full
+    spool.remove(first)  # it was replaced: nothing is removed, and nothing is counted
+    assert spool.waiting_bytes == replaced.path.stat().st_size + second.path.stat().st_size
+    spool.remove(replaced)
+    spool.set_aside(second)
+    assert spool.waiting_bytes == 0
+
+
+def test_what_expires_or_is_corrupt_does_not_count_any_more(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    file = spool.save(make_report())
+    spool.save(make_report(ID[:-1] + "5"))
+    file.path.write_bytes(b"{")
+    assert spool.load(ID) is None
+    spool.expire(START + timedelta(days=36_500))
+    assert spool.waiting_bytes == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_only_files_that_are_never_sent_give_way_and_the_oldest_first(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, max_aside_bytes=400)
+    kept = spool.save(make_report(ID[:-1] + "9", body='"' + "x" * 1000 + '"'))
+    for age, last in ((3, "1"), (2, "2"), (1, "3")):
+        file = spool.save(make_report(ID[:-1] + last))
+        os.utime(file.path, (START.timestamp() - age, START.timestamp() - age))
+        spool.set_aside(file)
+    assert kept.path.exists()
+    aside = sorted(path.stem for path in tmp_path.glob("*.refused"))
+    assert aside == [ID[:-1] + "2", ID[:-1] + "3"]

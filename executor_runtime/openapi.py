@@ -1,0 +1,175 @@
+"""The OpenAPI document: what FastAPI finds in the routes, and what it cannot know.
+
+Errors leave through ``middleware`` and bodies are read by hand (``request``), so both are described here, from the
+same models, with an example of each. ``tests/contract`` holds the running service against the document.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
+
+from contracts import bounds
+from contracts.errors import ErrorBody, ErrorCode
+from contracts.executor_api import (
+    ExecutionAccepted,
+    ExecutionList,
+    ExecutionMetrics,
+    ExecutionRequest,
+    ExecutionResult,
+    ExecutionState,
+    Health,
+    Unhealthy,
+)
+from contracts.ids import EXECUTION_ID_EXAMPLE
+
+PREFER_ASYNC: Final = "respond-async"
+
+_RESULT: Final = ExecutionResult(
+    execution_id=EXECUTION_ID_EXAMPLE,
+    status="success",
+    reason="Completed",
+    message="the handler returned",
+    stdout="seen world\n",
+    exit_code=0,
+    execution_time=0.026,
+    return_value={"hello": "world"},
+    metrics=ExecutionMetrics(duration_ms=26.1, cpu_time_ms=4.2, peak_memory_mb=9.1),
+)
+REQUEST_EXAMPLE: Final[Mapping[str, Any]] = {
+    "code": "def handler(event):\n    print('seen', event['name'])\n    return {'hello': event['name']}\n",
+    "language": "python",
+    "execution_id": EXECUTION_ID_EXAMPLE,
+    "timeout": 30,
+    "event": {"name": "world"},
+}
+_HEALTHY: Final = Health(version="0.1.0", uptime_seconds=12.5, active_executions=1, isolation="full")
+_ENDED: Final = ExecutionState(execution_id=EXECUTION_ID_EXAMPLE, state="ended", result=_RESULT)
+_TEXT_BOUNDS: Final[Mapping[str, Mapping[str, Any]]] = {
+    # Bounds are in bytes, which JSON schema cannot say; no text of more characters has as few bytes.
+    "code": {"maxLength": bounds.MAX_CODE_BYTES},
+    "stdin": {"maxLength": bounds.MAX_STDIN_BYTES},
+    "report_token": {"minLength": 1, "maxLength": 4096, "pattern": "^[!-~]+$"},
+}
+_RETRY_AFTER: Final = {
+    "Retry-After": {"description": "Seconds to wait.", "required": True, "schema": {"type": "integer", "minimum": 1}}
+}
+
+
+def _describe_answer(example: BaseModel, description: str, **more: Any) -> dict[str, Any]:
+    content = {"application/json": {"example": example.model_dump(mode="json")}}
+    return {"model": type(example), "description": description, "content": content, **more}
+
+
+def _describe_error(code: ErrorCode, description: str, detail: str, solution: str, **more: Any) -> dict[str, Any]:
+    example = ErrorBody(
+        error_code=code, description=description, error_detail=detail, solution=solution, request_id="trace-1"
+    )
+    return _describe_answer(example, description, **more)
+
+
+INVALID: Final = _describe_error(
+    ErrorCode.VALIDATION,
+    "The field timeout is not valid.",
+    "timeout: should be less than or equal to 3600",
+    "Write a whole number of seconds from 1 to 3600, or leave it out for 30.",
+)
+UNAUTHORIZED: Final = _describe_error(
+    ErrorCode.UNAUTHORIZED, "This request is not authorized.", "", "Send Authorization: Bearer and the token."
+)
+NOT_FOUND: Final = _describe_error(
+    ErrorCode.NOT_FOUND,
+    "No such execution on this executor.",
+    "",
+    "Check the id; executions are forgotten when the executor restarts.",
+)
+CONFLICT: Final = _describe_error(
+    ErrorCode.CONFLICT,
+    "This execution_id was used for a different request.",
+    f"execution_id: {EXECUTION_ID_EXAMPLE}",
+    "Use a new execution_id, or send exactly the same request to join its run.",
+)
+FULL: Final = _describe_error(
+    ErrorCode.QUEUE_FULL,
+    "All 2 slots are busy and 10 executions wait already.",
+    "",
+    "Send the request again after the seconds that Retry-After names, or use another executor.",
+    headers=_RETRY_AFTER,
+)
+BROKEN: Final = _describe_error(
+    ErrorCode.INTERNAL, "The executor failed.", "", "Send the request_id to whoever runs this executor."
+)
+RESULT: Final = _describe_answer(_RESULT, "It has ended.")
+ACCEPTED: Final = _describe_answer(
+    ExecutionAccepted(execution_id=EXECUTION_ID_EXAMPLE, status="running", message="Accepted; it is running."),
+    "It is accepted (Prefer: respond-async).",
+)
+STATE: Final = _describe_answer(_ENDED, "Where it is, and its result once it has ended.")
+LIST: Final = _describe_answer(
+    ExecutionList(executions=[_ENDED.model_copy(update={"result": None})]), "Without their results."
+)
+HEALTH: Final = _describe_answer(_HEALTHY, "It takes work.")
+UNHEALTHY: Final = _describe_answer(Unhealthy(reason="terminating"), "It takes no work.")
+ARTIFACT: Final = {
+    "description": "The bytes, whatever they are.",
+    "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+}
+METRICS: Final = {
+    "description": "Prometheus text format 0.0.4.",
+    "content": {"text/plain": {"schema": {"type": "string"}, "example": "sandbox_executor_active_executions 0.0\n"}},
+}
+
+
+def build_document(app: FastAPI, token_required: bool) -> dict[str, Any]:
+    """The OpenAPI document of an executor's application."""
+    document = get_openapi(title=app.title, version=app.version, routes=app.routes)
+    _add_request_body(document)
+    _drop_framework_errors(document)
+    for name, operations in document["paths"].items():
+        for operation in operations.values():
+            _give_example_id(operation)
+            if token_required and name not in ("/health", "/metrics"):
+                operation["security"] = [{"bearer": []}]
+    if token_required:
+        document["components"]["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer"}}
+    return document
+
+
+def _add_request_body(document: dict[str, Any]) -> None:
+    schema = ExecutionRequest.model_json_schema(ref_template="#/components/schemas/{model}")
+    schema["properties"]["env_vars"]["additionalProperties"] = False  # names that the pattern does not match
+    for name, bounds_of_text in _TEXT_BOUNDS.items():
+        _bound_text(schema["properties"][name], bounds_of_text)
+    schemas = document["components"]["schemas"]
+    schemas.update(schema.pop("$defs", {}))
+    schemas["ExecutionRequest"] = schema
+    operation = document["paths"]["/execute"]["post"]
+    body = {"schema": {"$ref": "#/components/schemas/ExecutionRequest"}, "example": REQUEST_EXAMPLE}
+    operation["requestBody"] = {"required": True, "content": {"application/json": body}}
+    prefer = {"type": "string", "example": PREFER_ASYNC}
+    operation["parameters"] = [{"name": "Prefer", "in": "header", "required": False, "schema": prefer}]
+
+
+def _bound_text(schema: dict[str, Any], bounds_of_text: Mapping[str, Any]) -> None:
+    for choice in schema.get("anyOf", [schema]):
+        if choice.get("type") == "string":
+            choice.update(bounds_of_text)
+
+
+def _drop_framework_errors(document: dict[str, Any]) -> None:
+    """FastAPI describes a 422 of its own; here every refusal is a 400 in the form of ``ErrorBody``."""
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            operation["responses"].pop("422", None)
+    for name in ("HTTPValidationError", "ValidationError"):
+        document["components"]["schemas"].pop(name, None)
+
+
+def _give_example_id(operation: dict[str, Any]) -> None:
+    for parameter in operation.get("parameters", ()):
+        if parameter["name"] == "execution_id":
+            parameter["example"] = EXECUTION_ID_EXAMPLE
+        elif parameter["name"] == "path":
+            parameter["example"] = "out/report.csv"
