@@ -72,10 +72,11 @@ compose-demo: setup ## The executor alone with a mock Control Plane, by docker c
 	@scripts/compose-demo $(PYTHON)
 
 .PHONY: bench
-bench: cluster-up images ## An Execution against a Kubernetes Job, on the kind cluster
+bench: cluster-up images ## An Execution against a Kubernetes Job, then the executor's latencies, beside their floors
 	$(DEVCLUSTER) load-image $(EXECUTOR_IMAGE) $(CONTROLLER_IMAGE)
 	$(IN_CLUSTER) scripts/install
 	$(IN_CLUSTER) $(PYTHON) -m benchmarks.execution_against_job --image $(EXECUTOR_IMAGE)
+	$(PYTHON) -m benchmarks.executor_latency
 
 .PHONY: bench-executor
 bench-executor: setup ## What one executor costs, beside the floor of the same run; no cluster
