@@ -6,6 +6,7 @@ a verdict.
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
@@ -78,23 +79,10 @@ class Recovery:
             if tracked is None or tracked.stage is not Stage.RUNNING:
                 continue
             if pod.running:
-                self._pipeline.spawn(self._ask_restarted(tracked, ended), tracked)
+                # It runs again: only the new one knows whether this was given to it or to the old one.
+                self._pipeline.spawn(self._ask_until_told(tracked, ended), tracked)
             else:
                 self._crash(uid, ended)
-
-    async def _ask_restarted(self, tracked: Tracked, ended: Termination) -> None:
-        """The container runs again: only its new executor knows whether this one was given to it or to the old one."""
-        while tracked.stage is Stage.RUNNING:
-            try:
-                state = await self._ask(tracked)
-            except ExecutorUnreachable:
-                await asyncio.sleep(_ASK_AGAIN_S)
-                continue
-            if state is None:
-                await self._pipeline.crash(tracked, ended.reason, ended.message)
-            elif state.result is not None:
-                await self._fold_in(tracked, state.result)
-            return
 
     def _crash(self, uid: str, ended: Termination) -> None:
         tracked = self._pipeline.registry.get(uid)
@@ -112,6 +100,11 @@ class Recovery:
             ended = _gone(tracked.status.pod_name or "")
             await self._pipeline.crash(tracked, ended.reason, ended.message)
             return
+        message = f"the executor on pod {tracked.status.pod_name} does not know it (it has restarted)"
+        await self._ask_until_told(tracked, replace(LOST, message=message))
+
+    async def _ask_until_told(self, tracked: Tracked, unknown: Termination) -> None:
+        """Asks its executor until that answers: a result is folded in; one that does not know it has lost it."""
         while tracked.stage is Stage.RUNNING:
             try:
                 state = await self._ask(tracked)
@@ -119,8 +112,7 @@ class Recovery:
                 await asyncio.sleep(_ASK_AGAIN_S)
                 continue
             if state is None:
-                message = f"the executor on pod {tracked.status.pod_name} does not know it (it has restarted)"
-                await self._pipeline.crash(tracked, LOST.reason, message)
+                await self._pipeline.crash(tracked, unknown.reason, unknown.message)
             elif state.result is not None:
                 await self._fold_in(tracked, state.result)
             return

@@ -222,11 +222,3 @@ def format_duration(seconds: float) -> str:
 def condition_of(status: ExecutionStatus, kind: str) -> Condition | None:
     """One of the status's conditions."""
     return find_condition(status.conditions, kind)
-
-
-def status_patch(before: ExecutionStatus, after: ExecutionStatus) -> dict[str, Any]:
-    """The merge patch of ``.status`` that leads from one to the other (RFC 7386: null removes)."""
-    old, new = before.to_kube(), after.to_kube()
-    patch: dict[str, Any] = {key: value for key, value in new.items() if old.get(key, ...) != value}
-    patch.update({key: None for key in old if key not in new})
-    return patch

@@ -77,4 +77,4 @@ def answer(program: list[tuple[int, int, int, int]], arch: int, number: int, *ar
             case 0x06:  # return
                 return operand
             case _:
-                raise NotImplementedError(f"BPF instruction {code:#x}")
+                raise ValueError(f"an instruction that libseccomp does not write: {code:#x}")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from contracts.execution import TERMINAL_PHASES, ExecutionStatus, Phase
 from contracts.kube import Condition
 from controller.facts import Cancelled, Claimed, ContainerLost, Fact, HeartbeatSeen, Refused, ResultSeen, Waits
-from controller.status import advance, format_duration, status_patch, utf8_tail
+from controller.status import advance, format_duration, utf8_tail
 from tests.unit.controller.builders import EXECUTION_ID, NOW, make_report
 
 LATER = NOW + timedelta(seconds=2)
@@ -166,9 +166,3 @@ def test_nulls_inside_a_return_value_reach_the_api_server() -> None:
 )
 def test_durations_for_people(seconds: float, text: str) -> None:
     assert format_duration(seconds) == text
-
-
-def test_a_patch_holds_what_changed_and_null_for_what_went() -> None:
-    before = ExecutionStatus(phase="Pending", pod_name="a", attempt=1)
-    after = ExecutionStatus(phase="Running", attempt=1)
-    assert status_patch(before, after) == {"phase": "Running", "podName": None}
