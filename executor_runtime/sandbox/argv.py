@@ -14,6 +14,8 @@ from contracts.executor_api import IsolationLevel
 WORKSPACE: Final = "/workspace"
 TMP: Final = "/tmp"
 SHM: Final = "/dev/shm"
+ALTERNATIVES: Final = "/etc/alternatives"
+"""Links into /usr, by which Debian chooses between programs of one name: without them awk and others are not found."""
 SANDBOX_ID: Final = "1000"
 """uid and gid that user code sees; on the host they are the executor's own."""
 
@@ -30,6 +32,7 @@ class Start:
     workspace: str
     tmp_bytes: int
     links: tuple[tuple[str, str], ...]
+    alternatives: bool
     job_fd: int
     seccomp_fd: int
     info_fd: int
@@ -63,6 +66,8 @@ def _mounts(start: Start) -> list[str]:
     options = ["--ro-bind", "/usr", "/usr"]
     for path, target in start.links:
         options += ["--symlink", target, path]
+    if start.alternatives:
+        options += ["--ro-bind", ALTERNATIVES, ALTERNATIVES]
     options += ["--dev", "/dev", "--size", size, "--tmpfs", SHM, "--remount-ro", "/dev"]
     if start.level == "full":
         options += ["--proc", "/proc"]

@@ -36,6 +36,11 @@ def can_write(path: str) -> bool:
     return True
 
 
+def list_directory(path: str) -> list[str]:
+    """What it holds; nothing when it does not exist."""
+    return os.listdir(path) if os.path.isdir(path) else []
+
+
 def reach_out() -> int:
     """errno of a route lookup to a documentation address (RFC 5737); nothing is sent."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as outward:
@@ -54,9 +59,9 @@ def find_wrong(level: str) -> dict[str, Any]:
         "writable /usr": (can_write("/usr/probe"), False),
         "writable /": (can_write("/probe"), False),
         "writable /workspace": (can_write("/workspace/probe"), True),
-        "existence of /etc": (os.path.exists("/etc"), False),
+        "rest of /etc": ([name for name in list_directory("/etc") if name != "alternatives"], []),
         "list of processes": (
-            [name for name in os.listdir("/proc") if name.isdigit()] if os.path.isdir("/proc") else [],
+            [name for name in list_directory("/proc") if name.isdigit()],
             ["1"] if level == "full" else [],
         ),
     }

@@ -143,5 +143,7 @@ class Isolation:
     """BPF program for ``bwrap --seccomp``."""
     links: tuple[tuple[str, str], ...] = ()
     """(path, target) of the links into /usr that a merged-/usr system has."""
+    alternatives: bool = False
+    """Whether the system has ``/etc/alternatives``."""
     shortfall: str = ""
     """Why the level is not ``full``, in one line."""

@@ -19,7 +19,7 @@ from typing import Final
 
 from contracts.executor_api import IsolationLevel, Language
 from contracts.pool import IsolationMode
-from executor_runtime.sandbox.argv import Start, build_argv
+from executor_runtime.sandbox.argv import ALTERNATIVES, Start, build_argv
 from executor_runtime.sandbox.descriptors import Descriptors
 from executor_runtime.sandbox.errors import BwrapMissing, IsolationUnavailable, SetuidBwrap
 from executor_runtime.sandbox.model import MIB, Isolation
@@ -77,7 +77,7 @@ async def probe(mode: IsolationMode) -> Isolation:
 
 async def probe_levels(levels: Sequence[IsolationLevel]) -> Isolation:
     """The first of these levels that works here; raises as ``probe`` does."""
-    base = Isolation("full", find_bwrap(), {}, b"", (), load_filter(), find_links())
+    base = Isolation("full", find_bwrap(), {}, b"", (), load_filter(), find_links(), has_alternatives())
     failures: dict[IsolationLevel, str] = {}
     for level in levels:
         for python in filter(os.path.exists, _PYTHONS):
@@ -122,6 +122,11 @@ def find_bwrap() -> str:
 def find_links() -> tuple[tuple[str, str], ...]:
     """The links of a merged-/usr system; a directory of its own there would not be visible inside."""
     return tuple((path, os.readlink(path)) for path in _MERGED if os.path.islink(path))
+
+
+def has_alternatives() -> bool:
+    """Whether there is a directory of alternatives; a link in its place would lead a bind elsewhere."""
+    return os.path.isdir(ALTERNATIVES) and os.path.realpath(ALTERNATIVES) == ALTERNATIVES
 
 
 async def _try_level(isolation: Isolation, python: str) -> _Found:
@@ -170,6 +175,7 @@ async def _run_check(
         workspace=workspace,
         tmp_bytes=MIB,
         links=isolation.links,
+        alternatives=isolation.alternatives,
         job_fd=descriptors.memory("check", source.encode()),
         seccomp_fd=descriptors.memory("seccomp", isolation.seccomp_filter),
         info_fd=info[1],

@@ -119,6 +119,7 @@ def _start(isolation: Isolation, job: Job, descriptors: Descriptors) -> _Running
         workspace=str(job.workspace.path),
         tmp_bytes=job.limits.tmp_bytes,
         links=isolation.links,
+        alternatives=isolation.alternatives,
         job_fd=job_fd,
         seccomp_fd=seccomp_fd,
         info_fd=info[1],

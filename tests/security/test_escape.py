@@ -38,7 +38,13 @@ def test_host_files_cannot_be_reached(driver: Driver, tmp_path: Path) -> None:
 def test_the_root_holds_only_what_the_design_names(full: Driver) -> None:
     run = full.run("import os\ndef handler(event): return sorted(os.listdir('/'))")
     merged = {name for name in ("bin", "sbin", "lib", "lib32", "lib64", "libx32") if Path("/", name).is_symlink()}
-    assert set(run.result["return_value"]) == {"usr", "dev", "proc", "tmp", "workspace"} | merged
+    alternatives = {"etc"} if Path("/etc/alternatives").is_dir() else set()
+    assert set(run.result["return_value"]) == {"usr", "dev", "proc", "tmp", "workspace"} | merged | alternatives
+
+
+def test_of_etc_there_is_nothing_but_the_alternatives(driver: Driver) -> None:
+    run = driver.run("import os\ndef handler(event): return os.listdir('/etc') if os.path.exists('/etc') else []")
+    assert run.result["return_value"] == (["alternatives"] if Path("/etc/alternatives").is_dir() else [])
 
 
 def test_the_network_cannot_be_reached(driver: Driver) -> None:
@@ -224,6 +230,8 @@ if os.uname().machine == "x86_64":
 
 def test_what_is_mounted_cannot_be_written(driver: Driver) -> None:
     paths = ["/usr/x", "/x", "/dev/x", "/bin/x", "/usr/lib/python3/x"]
+    if Path("/etc/alternatives").is_dir():
+        paths += ["/etc/x", "/etc/alternatives/x"]
     run = driver.run(
         TRIES + "def handler(event): return [attempt(lambda: open(path, 'w')) for path in event]", event=paths
     )

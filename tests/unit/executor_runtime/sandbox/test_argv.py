@@ -24,6 +24,7 @@ starts = st.builds(
     interpreter=st.just("/usr/bin/python3"),
     workspace=paths,
     tmp_bytes=st.integers(1, 2**40),
+    alternatives=st.booleans(),
     links=st.lists(st.sampled_from([("/bin", "usr/bin"), ("/lib", "usr/lib")]), unique=True).map(tuple),
     job_fd=st.integers(3, 1000),
     seccomp_fd=st.integers(3, 1000),
@@ -32,7 +33,7 @@ starts = st.builds(
 
 
 def start_at(level: IsolationLevel) -> Start:
-    return Start(level, "/usr/bin/bwrap", "/usr/bin/python3", "/w/x", 1024, (("/bin", "usr/bin"),), 7, 8, 9)
+    return Start(level, "/usr/bin/bwrap", "/usr/bin/python3", "/w/x", 1024, (("/bin", "usr/bin"),), True, 7, 8, 9)
 
 
 def mounts_of(argv: list[str]) -> list[tuple[str, str]]:
