@@ -25,7 +25,7 @@ import httpx
 import psutil
 
 from executor_runtime.sandbox.argv import Start, build_argv
-from executor_runtime.sandbox.probe import find_bwrap, find_links
+from executor_runtime.sandbox.probe import find_bwrap, find_links, has_alternatives
 from tests.fakes.control_plane import FakeControlPlane
 from tests.integration.executor.running import RunningExecutor, open_directory, run_executor
 
@@ -97,7 +97,18 @@ class Floor:
         workspace.chmod(0o777)
         python = "/usr/local/bin/python3" if os.path.exists("/usr/local/bin/python3") else "/usr/bin/python3"
         argv = build_argv(
-            Start("full", find_bwrap(), python, str(workspace), 64 * 2**20, find_links(), -1, seccomp_fd=-1, info_fd=-1)
+            Start(
+                level="full",
+                bwrap=find_bwrap(),
+                interpreter=python,
+                workspace=str(workspace),
+                tmp_bytes=64 * 2**20,
+                links=find_links(),
+                alternatives=has_alternatives(),
+                job_fd=-1,
+                seccomp_fd=-1,
+                info_fd=-1,
+            )
         )
         for option in ("--seccomp", "--info-fd"):
             at = argv.index(option)
