@@ -1,0 +1,191 @@
+"""The asynchronous client; ``sync.Client`` is its twin for everybody else."""
+
+import asyncio
+import re
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from typing import Any, Final, Self
+
+from contracts.execution import ExecutionSpec
+from contracts.kube import API_VERSION, EXECUTION_KIND, EXECUTION_PLURAL, GROUP, VERSION
+from sandbox_executor_client.errors import Conflict, Deleted, InvalidExecution, NotFound, WaitTimeout
+from sandbox_executor_client.execution import Change, Execution, name_of, new_execution_id
+from sandbox_executor_client.following import follow
+from sandbox_executor_client.kube import AlreadyExists, Body, KubeApi, load_configuration
+
+_NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
+_DEFAULTS: Final[Mapping[str, Any]] = {
+    field.alias or name: field.default
+    for name, field in ExecutionSpec.model_fields.items()
+    if not field.is_required() and field.default is not None
+}
+
+
+class AsyncClient:
+    """Executions of one namespace, through the Kubernetes API.
+
+    ::
+
+        async with AsyncClient(namespace="agents") as client:
+            created = await client.create(ExecutionSpec(language="python", code="def handler(event): return 42"))
+            ended = await client.wait(created.name, timeout_s=60)
+            print(ended.phase, ended.return_value)
+
+    ``kubeconfig`` and ``context`` say which cluster; left out, it is what kubectl would take, in a pod the
+    cluster that the pod is in. ``namespace`` left out is the context's.
+    """
+
+    def __init__(
+        self, namespace: str | None = None, *, kubeconfig: str | None = None, context: str | None = None
+    ) -> None:
+        self._given_namespace, self._kubeconfig, self._context = namespace, kubeconfig, context
+        self._namespace = namespace or ""
+        self._api: KubeApi | None = None
+
+    async def __aenter__(self) -> Self:
+        """Raises NotConfigured when there is no cluster to talk to."""
+        configuration, namespace = await load_configuration(self._kubeconfig, self._context)
+        self._namespace = self._given_namespace or namespace
+        self._api = KubeApi(configuration)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Closes the connections; Executions go on."""
+        if self._api is not None:
+            await self._api.close()
+            self._api = None
+
+    @property
+    def namespace(self) -> str:
+        """In which Executions are created and read."""
+        return self._namespace
+
+    async def create(
+        self, spec: ExecutionSpec, *, name: str | None = None, labels: Mapping[str, str] | None = None
+    ) -> Execution:
+        """Creates an Execution, once, however often it is called with the same id or name.
+
+        The object's name is made of ``spec.execution_id`` (a new one when it is left out), so that the API server
+        refuses a second one; an Execution that exists and asks for the same is returned as it is.
+
+        Raises:
+            InvalidExecution: the API server refuses it; the message says what to write instead.
+            Conflict: the name belongs to an Execution that asks for something else.
+            Forbidden, NotFound, Unavailable: as for every call.
+        """
+        if name is None and spec.execution_id is None:
+            spec = spec.model_copy(update={"execution_id": new_execution_id()})
+        name = name or name_of(spec.execution_id or "")
+        wanted = _to_kube(spec)
+        metadata = {"name": name, **({"labels": dict(labels)} if labels else {})}
+        body = {"apiVersion": API_VERSION, "kind": EXECUTION_KIND, "metadata": metadata, "spec": wanted}
+        try:
+            return Execution(await self._kube.create(self._collection, body))
+        except AlreadyExists:
+            existing = await self.get(name)
+        if not _asks_for_the_same(wanted, existing.spec):
+            raise Conflict(
+                f"{self._namespace}/{name} exists and asks for something else: use a new execution_id or name"
+            )
+        return existing
+
+    async def get(self, name: str) -> Execution:
+        """One Execution as it is now; raises NotFound."""
+        return Execution(await self._kube.get(self._path(name)))
+
+    async def list(self, *, labels: str = "", phase: str = "") -> list[Execution]:
+        """Executions of the namespace, chosen by a label selector and by phase, oldest first."""
+        found: list[Execution] = []
+        query = {**_selectors(labels, phase), "limit": "500"}
+        while True:
+            page = await self._kube.get(self._collection, **query)
+            found += [Execution(item) for item in page.get("items") or []]
+            token = (page.get("metadata") or {}).get("continue")
+            if not token:
+                return sorted(found, key=lambda execution: str(execution.raw["metadata"].get("creationTimestamp")))
+            query["continue"] = token
+
+    async def wait(self, name: str, *, timeout_s: float | None = None) -> Execution:
+        """The Execution once it has ended; by a watch, not by asking again and again.
+
+        Raises:
+            WaitTimeout: it has not ended within ``timeout_s``; it goes on.
+            NotFound, Deleted: it does not exist, or was deleted before its end was seen.
+        """
+        last = await self.get(name)
+        if last.finished:
+            return last
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await self._wait_for_end(last)
+        except TimeoutError:
+            raise WaitTimeout(f"{self._namespace}/{name} has not ended within {timeout_s:g} s; it goes on") from None
+
+    async def _wait_for_end(self, first: Execution) -> Execution:
+        selector = {"fieldSelector": f"metadata.name={first.name}"}
+        async with aclosing(follow(self._kube, self._collection, selector, [first])) as changes:
+            async for change in changes:
+                if change.execution.uid != first.uid:
+                    continue  # deleted and created again under its name: the old one is told as gone
+                if change.kind == "GONE":
+                    break
+                if change.execution.finished:
+                    return change.execution
+        raise Deleted(f"{self._namespace}/{first.name} was deleted before it ended")
+
+    async def cancel(self, name: str) -> Execution:
+        """Asks for its end: what runs is killed. What has ended stays as it is; ``wait`` says how it ended."""
+        return Execution(await self._kube.merge(self._path(name), {"spec": {"cancel": True}}))
+
+    async def delete(self, name: str) -> None:
+        """Deletes it; what runs is killed. One that is gone already is no error."""
+        try:
+            execution = await self.get(name)
+            await self._kube.delete(self._path(name), execution.uid)
+        except NotFound:
+            return
+
+    async def watch(self, *, labels: str = "", phase: str = "") -> AsyncGenerator[Change, None]:
+        """Every Execution that there is, then each change, without end; close the iterator to stop.
+
+        After a broken connection the truth is listed again: a change may come twice, the last one always comes.
+        """
+        async with aclosing(follow(self._kube, self._collection, _selectors(labels, phase))) as changes:
+            async for change in changes:
+                yield change
+
+    @property
+    def _kube(self) -> KubeApi:
+        if self._api is None:
+            raise RuntimeError("the client is not open: use it in a with block")
+        return self._api
+
+    @property
+    def _collection(self) -> str:
+        return f"/apis/{GROUP}/{VERSION}/namespaces/{self._namespace}/{EXECUTION_PLURAL}"
+
+    def _path(self, name: str) -> str:
+        if not _NAME.fullmatch(name):
+            raise InvalidExecution(f"{name!r} is not a name: use lower case letters, digits, '-' and '.'")
+        return f"{self._collection}/{name}"
+
+
+def _to_kube(spec: ExecutionSpec) -> Body:
+    """An event that is null, or holds nulls, is kept: leaving it out would mean another event."""
+    body = spec.to_kube()
+    if spec.event_given:
+        body["event"] = spec.event
+    return body
+
+
+def _asks_for_the_same(wanted: Mapping[str, Any], existing: Mapping[str, Any]) -> bool:
+    names = (wanted.keys() | existing.keys()) - {"cancel"}
+    return all(wanted.get(name, _DEFAULTS.get(name)) == existing.get(name, _DEFAULTS.get(name)) for name in names)
+
+
+def _selectors(labels: str, phase: str) -> dict[str, str]:
+    chosen = {"labelSelector": labels, "fieldSelector": f"status.phase={phase}" if phase else ""}
+    return {name: value for name, value in chosen.items() if value}

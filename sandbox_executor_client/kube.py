@@ -1,0 +1,209 @@
+"""The calls of the Kubernetes API that this client makes, over the official client's configuration and connections.
+
+Answers become values or errors of ``errors`` here; nothing else in the package sees HTTP. Every call can be made
+again: reads change nothing, creation has a fixed name, deletion names a uid.
+"""
+
+import asyncio
+import json
+import os
+import random
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlencode
+
+import aiohttp
+from kubernetes.aio.client import Configuration
+from kubernetes.aio.client.rest import RESTClientObject
+from kubernetes.aio.config import ConfigException, load_incluster_config, load_kube_config
+from kubernetes.aio.config.kube_config import list_kube_config_contexts
+
+from sandbox_executor_client.errors import (
+    ClientError,
+    Conflict,
+    Forbidden,
+    InvalidExecution,
+    NotConfigured,
+    NotFound,
+    Unavailable,
+)
+
+Body = dict[str, Any]
+
+_BACKOFF_S: Final = (0.1, 0.3, 1.0, 2.0, 4.0)
+_TIMEOUT_S: Final = 30.0
+_MAX_LINE_BYTES: Final = 16 * 1_048_576
+"""The API server keeps no object larger than etcd's request limit, by default 1.5 MiB."""
+_NAMESPACE_FILE: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+_MERGE_PATCH: Final = "application/merge-patch+json"
+
+
+class Gone(ClientError):
+    """HTTP 410: a watch's resourceVersion is too old; never leaves this package."""
+
+
+class AlreadyExists(ClientError):
+    """HTTP 409 for a creation; never leaves this package."""
+
+
+async def load_configuration(kubeconfig: str | None, context: str | None) -> tuple[Configuration, str]:
+    """(how to reach the API server, the namespace to work in): a kubeconfig if one is named, else a pod's own.
+
+    Raises:
+        NotConfigured: there is neither.
+    """
+    configuration = Configuration()
+    named = kubeconfig or os.environ.get("KUBECONFIG")
+    try:
+        if "KUBERNETES_SERVICE_HOST" in os.environ and named is None and context is None:
+            load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+            return configuration, _NAMESPACE_FILE.read_text().strip()
+        await load_kube_config(kubeconfig, context, client_configuration=configuration)  # type: ignore[no-untyped-call]
+        contexts, current = list_kube_config_contexts(kubeconfig)  # type: ignore[no-untyped-call]
+    except (ConfigException, OSError) as error:
+        raise NotConfigured(
+            f"no cluster is configured ({error}): set KUBECONFIG=/path/to/kubeconfig, or run in a pod"
+        ) from None
+    chosen = next((found for found in contexts if found["name"] == context), current)
+    return configuration, str(chosen["context"].get("namespace") or "default")
+
+
+class KubeApi:
+    """One connection pool to one API server."""
+
+    def __init__(self, configuration: Configuration) -> None:
+        self._configuration = configuration
+        self._session: aiohttp.ClientSession = RESTClientObject(configuration)._create_pool_manager()
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        await self._session.close()
+
+    async def get(self, path: str, **query: str) -> Body:
+        """One object, or a list."""
+        return await self._call("GET", path, query=query)
+
+    async def create(self, path: str, body: Body) -> Body:
+        """Raises AlreadyExists also when an earlier try of this very call has created it."""
+        return await self._call("POST", path, body)
+
+    async def merge(self, path: str, body: Body) -> Body:
+        """A JSON merge patch (RFC 7386)."""
+        return await self._call("PATCH", path, body, _MERGE_PATCH)
+
+    async def delete(self, path: str, uid: str) -> None:
+        """Deletes it if it still is the object with this uid."""
+        await self._call("DELETE", path, {"preconditions": {"uid": uid}})
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        body: Body | None = None,
+        content_type: str = "application/json",
+        query: Mapping[str, str] | None = None,
+    ) -> Body:
+        """Tries again while the API server does not answer, or says that it is too busy."""
+        for pause_s in _BACKOFF_S:
+            try:
+                return await self._try(method, path, body, content_type, query)
+            except Unavailable:
+                await asyncio.sleep(pause_s * random.uniform(0.8, 1.2))  # noqa: S311 - spreads retries
+        return await self._try(method, path, body, content_type, query)
+
+    async def _try(
+        self, method: str, path: str, body: Body | None, content_type: str, query: Mapping[str, str] | None
+    ) -> Body:
+        response = await self._send(method, path, body, content_type, query, aiohttp.ClientTimeout(total=_TIMEOUT_S))
+        try:
+            raw = await response.read()
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            raise Unavailable(f"{method} {path}: the API server's answer broke off ({type(error).__name__})") from error
+        if response.status >= 300:
+            raise _error(method, path, response.status, raw)
+        parsed: Body = json.loads(raw) if raw else {}
+        return parsed
+
+    async def watch(self, path: str, resource_version: str, silence_s: float, **query: str) -> AsyncIterator[Body]:
+        """Events of one watch request until it ends.
+
+        Raises:
+            Gone: the version is too old: list again.
+            Unavailable: the connection broke, or nothing came for ``silence_s``, not even a bookmark.
+        """
+        wanted = {**query, "watch": "true", "allowWatchBookmarks": "true", "resourceVersion": resource_version}
+        wanted["timeoutSeconds"] = str(max(int(silence_s), 1))
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=_TIMEOUT_S, sock_read=silence_s + _TIMEOUT_S)
+        response = await self._send("GET", path, None, "application/json", wanted, timeout)
+        try:
+            if response.status >= 300:
+                raise _error("GET", path, response.status, await response.read())
+            async for line in _lines(response):
+                event: Body = json.loads(line)
+                if event["type"] == "ERROR":
+                    raise _error("GET", path, int(event["object"].get("code", 500)), json.dumps(event["object"]))
+                yield event
+        except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
+            raise Unavailable(f"GET {path}: the watch broke off ({type(error).__name__})") from error
+        finally:
+            response.close()
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        body: Body | None,
+        content_type: str,
+        query: Mapping[str, str] | None,
+        timeout: aiohttp.ClientTimeout,
+    ) -> aiohttp.ClientResponse:
+        headers = {"Accept": "application/json", "Content-Type": content_type, "User-Agent": "sandbox-executor-client"}
+        token = await self._configuration.get_api_key_with_prefix("BearerToken", alias="authorization")
+        if token:
+            headers["Authorization"] = token
+        url = self._configuration.host + path + (f"?{urlencode(query)}" if query else "")
+        try:
+            return await self._session.request(
+                method,
+                url,
+                headers=headers,
+                data=None if body is None else json.dumps(body),
+                timeout=timeout,
+                allow_redirects=False,  # the token goes to the API server and nowhere else
+                proxy=self._configuration.proxy,
+                server_hostname=self._configuration.tls_server_name,
+            )
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            raise Unavailable(f"{method} {path}: no answer from the API server ({type(error).__name__})") from error
+
+
+async def _lines(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    """Whole lines of any length up to a bound; aiohttp's own ``readline`` gives up at its buffer's size."""
+    rest = bytearray()
+    async for chunk in response.content.iter_any():
+        rest += chunk
+        *whole, last = rest.split(b"\n")
+        for line in whole:
+            if line.strip():
+                yield bytes(line)
+        rest = bytearray(last)
+        if len(rest) > _MAX_LINE_BYTES:
+            raise ValueError("a watch event is too large")
+
+
+def _error(method: str, path: str, status: int, raw: bytes | str) -> ClientError:
+    try:
+        answer = json.loads(raw)
+        reason, message = str(answer.get("reason", "")), str(answer.get("message", ""))
+    except (ValueError, AttributeError):
+        reason, message = "", ""
+    message = message or f"{method} {path}: the API server answered {status}"
+    if status == 409 and reason == "AlreadyExists":
+        return AlreadyExists(message)
+    if status in (400, 413, 422):
+        return InvalidExecution(message)
+    kinds: Mapping[int, type[ClientError]] = {401: Forbidden, 403: Forbidden, 404: NotFound, 409: Conflict, 410: Gone}
+    if status in kinds:
+        return kinds[status](message)
+    return Unavailable(message) if status == 429 or status >= 500 else ClientError(message)
