@@ -1,13 +1,16 @@
 """Who runs where: a queue for each pool, in order, and the slots of the pods that take work.
 
 No I/O and no clock, so that a state machine test can drive it: never more than the
-concurrency on a pod, first come first served within a pool, nothing lost.
+concurrency on a pod, first come first served within a pool, nothing lost. Executions of one session run one
+after the other on the pod that has its workspace (``sessions``); others pass by while one waits for that.
 """
 
 import heapq
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
+
+from controller.sessions import Entry, Sessions
 
 Order = tuple[Any, ...]
 _SLACK: Final = 256
@@ -45,9 +48,10 @@ class _PodSlots:
 
 @dataclass(slots=True)
 class _Queue:
-    heap: list[tuple[Order, str]] = field(default_factory=list)
-    waiting: set[str] = field(default_factory=set)
+    heap: list[Entry] = field(default_factory=list)
+    """Some entries are of Executions that wait no more; some that wait stand aside for their session."""
     order_of: dict[str, Order] = field(default_factory=dict)
+    """All that wait."""
 
 
 class Placement:
@@ -59,6 +63,7 @@ class Placement:
         self._pods: dict[str, _PodSlots] = {}
         self._pods_of: dict[str, set[str]] = {}
         self._slot_of: dict[str, str] = {}
+        self._sessions = Sessions()
 
     def set_pod(self, pod: str, pool: str, capacity: int, accepts: bool) -> None:
         """Says what a pod offers now; Executions that hold its slots keep them."""
@@ -67,6 +72,17 @@ class Placement:
             self._pods[pod] = slots = _PodSlots(pool, capacity, accepts)
             self._pods_of.setdefault(pool, set()).add(pod)
         slots.capacity, slots.accepts = capacity, accepts
+        if slots.free > 0:
+            self._return(self._sessions.freed(pod))
+
+    def evict_sessions(self, pod: str) -> None:
+        """The pod is about to go: sessions that are at home there begin anew elsewhere, with an empty workspace."""
+        self._return(self._sessions.evict(pod))
+
+    def settle_session(self, session: str, pod: str) -> None:
+        """A session's workspace is on this pod (known from before a restart)."""
+        if pod in self._pods:
+            self._sessions.settle(session, pod)
 
     def remove_pod(self, pod: str) -> frozenset[str]:
         """Forgets a pod that is gone; returns who held its slots."""
@@ -74,20 +90,22 @@ class Placement:
         if slots is None:
             return frozenset()
         self._pods_of[slots.pool].discard(pod)
+        self.evict_sessions(pod)
         for uid in slots.holders:
             del self._slot_of[uid]
+            self._return(self._sessions.leave(uid))
         return frozenset(slots.holders)
 
-    def enqueue(self, uid: str, pool: str, order: Order) -> None:
+    def enqueue(self, uid: str, pool: str, order: Order, session: str = "") -> None:
         """Puts an Execution into its pool's queue, once; the order decides, not the time of the call."""
         if uid in self._pool_of or uid in self._slot_of:
             return
         queue = self._queues.setdefault(pool, _Queue())
-        queue.waiting.add(uid)
-        if uid not in queue.order_of:
-            heapq.heappush(queue.heap, (order, uid))
-            queue.order_of[uid] = order
+        queue.order_of[uid] = order
+        heapq.heappush(queue.heap, (order, uid))
         self._pool_of[uid] = pool
+        if session:
+            self._sessions.join(uid, session)
 
     def withdraw(self, uid: str) -> bool:
         """Takes an Execution out of its queue; False when it was not waiting."""
@@ -95,24 +113,30 @@ class Placement:
         if pool is None:
             return False
         queue = self._queues[pool]
-        queue.waiting.discard(uid)
-        if len(queue.heap) > 2 * len(queue.waiting) + _SLACK:
-            queue.heap = [entry for entry in queue.heap if entry[1] in queue.waiting]
+        del queue.order_of[uid]
+        self._return(self._sessions.leave(uid))
+        if len(queue.heap) > 2 * len(queue.order_of) + _SLACK:
+            queue.heap = [entry for entry in queue.heap if entry[1] in queue.order_of]
             heapq.heapify(queue.heap)
-            queue.order_of = {uid: order for order, uid in queue.heap}
         return True
 
-    def occupy(self, uid: str, pod: str) -> None:
+    def occupy(self, uid: str, pod: str, session: str = "") -> None:
         """Counts an Execution that already runs on a pod (after a restart), even above the capacity."""
         if uid not in self._slot_of and pod in self._pods:
             self._pods[pod].holders.add(uid)
             self._slot_of[uid] = pod
+            if session:
+                self._sessions.join(uid, session)
+                self._sessions.take_turn(((), uid))
+                self._sessions.settle(session, pod)
 
     def release(self, uid: str) -> None:
         """Gives the slot of an Execution back, if it holds one."""
         pod = self._slot_of.pop(uid, None)
         if pod is not None:
             self._pods[pod].holders.discard(uid)
+            self._return(self._sessions.leave(uid))
+            self._return(self._sessions.freed(pod))
 
     def holders(self, pod: str) -> frozenset[str]:
         """Who holds slots of a pod."""
@@ -122,26 +146,49 @@ class Placement:
     def place(self, pool: str) -> Iterator[Placed]:
         """Gives the free slots of a pool to the first in its queue; each that is yielded holds its slot."""
         queue = self._queues.get(pool)
-        while queue is not None and queue.waiting:
-            pod = self._freest(pool)
-            if pod is None:
+        while queue is not None and queue.heap:
+            free = self._freest(pool)
+            if free is None:
                 return
-            uid = self._pop(queue)
-            if uid is None:
-                return
-            self._pods[pod].holders.add(uid)
-            self._slot_of[uid] = pod
-            yield Placed(uid, pod)
+            entry = heapq.heappop(queue.heap)
+            if (pod := self._pod_for(entry, queue, free)) is not None:
+                uid = entry[1]
+                del queue.order_of[uid]
+                del self._pool_of[uid]
+                self._pods[pod].holders.add(uid)
+                self._slot_of[uid] = pod
+                yield Placed(uid, pod)
+
+    def _pod_for(self, entry: Entry, queue: _Queue, free: str) -> str | None:
+        """Where the first of the queue runs now; None when it waits no more, or stands aside for its session."""
+        uid = entry[1]
+        if uid not in queue.order_of or not self._sessions.take_turn(entry):
+            return None
+        home = self._sessions.home(uid)
+        if not home:
+            self._sessions.settle_at(uid, free)
+            return free
+        if self._pods[home].free == 0:
+            self._sessions.wait_for(home, entry)
+            return None
+        return home
+
+    def _return(self, entries: list[Entry]) -> None:
+        """Puts those that stood aside back into their queues, unless they do not wait any more."""
+        for entry in entries:
+            pool = self._pool_of.get(entry[1])
+            if pool is not None:
+                heapq.heappush(self._queues[pool].heap, entry)
 
     def queued(self, pool: str) -> int:
         """How many wait in a pool's queue."""
         queue = self._queues.get(pool)
-        return len(queue.waiting) if queue else 0
+        return len(queue.order_of) if queue else 0
 
     def waiting_uids(self, pool: str) -> frozenset[str]:
         """Who waits in a pool's queue, in no order."""
         queue = self._queues.get(pool)
-        return frozenset(queue.waiting) if queue else frozenset()
+        return frozenset(queue.order_of) if queue else frozenset()
 
     def is_waiting(self, uid: str) -> bool:
         """Whether it stands in a queue."""
@@ -150,7 +197,7 @@ class Placement:
     def waiting(self, pool: str) -> list[str]:
         """Who waits in a pool's queue, first come first."""
         queue = self._queues.get(pool)
-        return sorted(queue.waiting, key=lambda uid: (queue.order_of[uid], uid)) if queue else []
+        return sorted(queue.order_of, key=lambda uid: (queue.order_of[uid], uid)) if queue else []
 
     def count(self, pool: str) -> PoolCount:
         """The pool's slots: busy ones on any of its pods, free ones on pods that take work."""
@@ -169,13 +216,3 @@ class Placement:
             if free > 0 and (best is None or (-free, pod) < best):
                 best = (-free, pod)
         return best[1] if best else None
-
-    def _pop(self, queue: _Queue) -> str | None:
-        while queue.heap:
-            _, uid = heapq.heappop(queue.heap)
-            del queue.order_of[uid]
-            if uid in queue.waiting:
-                queue.waiting.discard(uid)
-                del self._pool_of[uid]
-                return uid
-        return None

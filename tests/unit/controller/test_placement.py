@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
 
 from controller.placement import Placement
+from controller.sessions import Sessions
 
 POOLS = ("red", "blue")
 
@@ -99,6 +100,131 @@ class PlacementMachine(RuleBasedStateMachine):
 
 PlacementMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
 TestPlacement = PlacementMachine.TestCase
+
+
+SESSIONS = ("", "", "a", "b", "c")
+
+
+class SessionsMachine(RuleBasedStateMachine):
+    """Sessions beside a model that looks at everything anew each time."""
+
+    uids = Bundle("uids")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.placement = Placement()
+        self.pods: dict[str, tuple[int, bool]] = {}
+        self.waiting: list[str] = []
+        self.session_of: dict[str, str] = {}
+        self.slots: dict[str, str] = {}
+        self.homes: dict[str, str] = {}
+        self.made = 0
+
+    @initialize()
+    def start_with_a_pod(self) -> None:
+        self.set_pod("pod-0", 2, True)
+
+    @rule(pod=st.sampled_from(["pod-0", "pod-1"]), capacity=st.integers(1, 3), accepts=st.booleans())
+    def set_pod(self, pod: str, capacity: int, accepts: bool) -> None:
+        self.placement.set_pod(pod, "pool", capacity, accepts)
+        self.pods[pod] = (capacity, accepts)
+
+    @rule(pod=st.sampled_from(["pod-0", "pod-1"]), wholly=st.booleans())
+    def lose_pod(self, pod: str, wholly: bool) -> None:
+        self.homes = {session: home for session, home in self.homes.items() if home != pod}
+        if wholly:
+            self.placement.remove_pod(pod)
+            self.pods.pop(pod, None)
+            self.slots = {uid: holder for uid, holder in self.slots.items() if holder != pod}
+        else:
+            self.placement.evict_sessions(pod)
+
+    @rule(target=uids, session=st.sampled_from(SESSIONS))
+    def enqueue(self, session: str) -> str:
+        uid = f"{self.made:04d}"
+        self.made += 1
+        self.session_of[uid] = session
+        self.waiting.append(uid)
+        self.placement.enqueue(uid, "pool", (self.made,), session)
+        return uid
+
+    @rule(uid=uids)
+    def withdraw(self, uid: str) -> None:
+        assert self.placement.withdraw(uid) is (uid in self.waiting)
+        self.waiting = [other for other in self.waiting if other != uid]
+
+    @rule(uid=uids)
+    def release(self, uid: str) -> None:
+        self.placement.release(uid)
+        self.slots.pop(uid, None)
+
+    @rule()
+    def place(self) -> None:
+        placed = {item.uid: item.pod for item in self.placement.place("pool")}
+        expected = self.choose()
+        assert placed == expected
+        self.waiting = [uid for uid in self.waiting if uid not in expected]
+
+    def choose(self) -> dict[str, str]:
+        """Who is placed now, and where, by looking at everybody in order."""
+        chosen: dict[str, str] = {}
+        for uid in self.waiting:
+            free = {pod: self.free(pod) for pod in sorted(self.pods)}
+            if not any(free.values()):
+                break
+            session = self.session_of[uid]
+            if session and session in {self.session_of[holder] for holder in self.slots}:
+                continue
+            home = self.homes.get(session, "") if session else ""
+            pod = home or max(free, key=lambda name: free[name])
+            if free[pod] == 0:
+                continue
+            if session:
+                self.homes[session] = pod
+            self.slots[uid] = chosen[uid] = pod
+        return chosen
+
+    def free(self, pod: str) -> int:
+        capacity, accepts = self.pods[pod]
+        return max(capacity - sum(holder == pod for holder in self.slots.values()), 0) if accepts else 0
+
+    @invariant()
+    def nothing_is_lost(self) -> None:
+        assert self.placement.waiting("pool") == self.waiting
+        assert self.placement.count("pool").busy == len(self.slots)
+
+
+SessionsMachine.TestCase.settings = settings(max_examples=200, stateful_step_count=50, deadline=None)
+TestSessions = SessionsMachine.TestCase
+
+
+def test_a_session_goes_on_where_it_was_before_a_restart() -> None:
+    placement = Placement()
+    placement.set_pod("pod-a", "pool", 4, accepts=True)
+    placement.set_pod("pod-b", "pool", 2, accepts=True)
+    placement.settle_session("s", "pod-b")
+    placement.occupy("runs", "pod-b", "t")
+    placement.enqueue("1", "pool", (1,), "s")
+    placement.enqueue("2", "pool", (2,), "t")
+    placement.enqueue("3", "pool", (3,))
+    assert {item.uid: item.pod for item in placement.place("pool")} == {"1": "pod-b", "3": "pod-a"}
+    placement.release("runs")
+    assert {item.uid: item.pod for item in placement.place("pool")} == {"2": "pod-b"}
+
+
+def test_the_homes_that_are_remembered_are_bounded() -> None:
+    sessions = Sessions(max_idle=3)
+    for number in range(10):
+        sessions.join(str(number), f"session-{number}")
+        assert sessions.take_turn(((number,), str(number)))
+        sessions.settle_at(str(number), "pod")
+        sessions.leave(str(number))
+    homes = []
+    for number in range(10):
+        sessions.join(f"again-{number}", f"session-{number}")
+        homes.append(sessions.home(f"again-{number}"))
+    assert homes[-3:] == ["pod"] * 3
+    assert homes.count("") == 7
 
 
 def test_an_adopted_one_counts_even_above_the_capacity() -> None:
