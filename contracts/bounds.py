@@ -34,3 +34,21 @@ MAX_ENV_VARS: Final = 256
 MAX_ENV_VALUE_BYTES: Final = 32_768
 MAX_REQUEST_BYTES: Final = 16 * 1_048_576
 """Largest body of ``POST /execute``; a larger one is refused without being read whole."""
+
+DEFAULT_WORKSPACE_BYTES: Final = 1024 * 1_048_576
+"""What one execution may leave or hold in its workspace: as much as its largest file may have."""
+
+DEFAULT_WORKSPACE_ENTRIES: Final = 20_000
+"""Files, directories and links in a workspace: several times a large project's, and counted in about 60 ms."""
+
+MAX_WORKSPACE_ENTRIES: Final = 1_000_000
+
+RETAINED_WORKSPACES_BYTES: Final = 1024 * 1_048_576
+"""What an executor keeps of ended executions' workspaces and idle sessions together; the oldest give way."""
+
+RETAINED_WORKSPACES_ENTRIES: Final = 200_000
+"""The same for their files, directories and links."""
+
+TOKEN_OVERLAP_S: Final = 300.0
+"""How long the token before a rotation still counts: each kubelet writes the new one when its next sync comes, which
+takes up to about 90 s, so for that long one side has it and the other has not."""

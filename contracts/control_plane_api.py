@@ -13,6 +13,18 @@ from contracts.executor_api import ArtifactMetadata, ExecutionId, ExecutionMetri
 
 ReportStatus = Literal["success", "failed", "timeout", "crashed"]
 ExitReason = Literal["normal", "sigterm", "sigkill", "oom_killed", "error"]
+CrashReason = Literal[
+    "PodTerminated",
+    "ContainerKilled",
+    "OutOfMemory",
+    "ExecutorExited",
+    "ExecutorError",
+    "Evicted",
+    "ExecutorLost",
+]
+"""What ended the executor under an execution; an executor itself knows the first one only."""
+UnrunReason = Literal["Rejected", "Deleted"]
+"""From the controller only: it never ran (``message`` says why), or its Execution was deleted before this was told."""
 
 CONTAINER_READY_PATH = "/internal/containers/ready"
 CONTAINER_EXITED_PATH = "/internal/containers/exited"
@@ -67,7 +79,7 @@ class ResultReport(BaseModel):
 
     execution_id: ExecutionId
     status: ReportStatus
-    reason: Reason | Literal["PodTerminated"]
+    reason: Reason | CrashReason | UnrunReason
     message: str = ""
     stdout: str = ""
     stderr: str = ""
@@ -76,6 +88,9 @@ class ResultReport(BaseModel):
     exit_code: int
     execution_time: float = Field(ge=0)
     return_value: JsonValue = None
+    return_value_truncated: bool = Field(
+        default=False, description="The value was too large for the controller to keep, and is left out."
+    )
     metrics: ExecutionMetrics
     artifacts: list[str] = Field(default_factory=list)
     artifact_metadata: list[ArtifactMetadata] = Field(default_factory=list)

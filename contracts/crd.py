@@ -19,7 +19,7 @@ from contracts.pool import ExecutorPoolSpec, ExecutorPoolStatus
 Schema = dict[str, Any]
 
 _COPIED: Final = frozenset(
-    {"default", "description", "enum", "format", "maxItems", "maxLength", "maximum", "minItems"}
+    {"default", "description", "enum", "format", "maxItems", "maxLength", "maxProperties", "maximum", "minItems"}
     | {"minLength", "minimum", "nullable", "pattern", "required", "type"}
 )
 _SELECTABLE: Final = (".status.phase", ".status.executionId", ".spec.executionId", ".spec.pool")
@@ -134,6 +134,7 @@ def execution_crd() -> Schema:
                 _column("Duration", "string", ".status.duration"),
                 _column("Age", "date", ".metadata.creationTimestamp"),
                 _column("Pod", "string", ".status.podName", wide=True),
+                _column("Reported", "string", ".status.conditions[?(@.type=='Reported')].reason", wide=True),
                 _column("Execution-ID", "string", ".status.executionId", wide=True),
             ],
         },

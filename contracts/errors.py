@@ -13,6 +13,9 @@ class ErrorCode(StrEnum):
     NOT_FOUND = "Executor.NotFound"
     METHOD_NOT_ALLOWED = "Executor.MethodNotAllowed"
     CONFLICT = "Executor.Conflict"
+    TOMBSTONE = "Executor.Tombstone"
+    STALE_EPOCH = "Executor.StaleEpoch"
+    OTHER_RUN = "Executor.OtherRun"
     QUEUE_FULL = "Executor.QueueFull"
     TERMINATING = "Executor.Terminating"
     INTERNAL = "Executor.InternalError"
@@ -29,6 +32,9 @@ _HTTP_STATUS = {
     ErrorCode.NOT_FOUND: 404,
     ErrorCode.METHOD_NOT_ALLOWED: 405,
     ErrorCode.CONFLICT: 409,
+    ErrorCode.TOMBSTONE: 409,
+    ErrorCode.STALE_EPOCH: 412,
+    ErrorCode.OTHER_RUN: 412,
     ErrorCode.QUEUE_FULL: 503,
     ErrorCode.TERMINATING: 503,
     ErrorCode.INTERNAL: 500,

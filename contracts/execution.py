@@ -97,6 +97,18 @@ class ExecutionResources(KubeModel):
     processes: int | None = Field(default=None, ge=1, le=32_768)
     open_files: int | None = Field(default=None, ge=16, le=1_048_576)
     file_size: ByteQuantity | None = Field(default=None, description="Largest file the code may write.")
+    workspace: ByteQuantity | None = Field(
+        default=None, description="Disk space of the whole workspace, such as 512Mi; a session's counts as one."
+    )
+    workspace_entries: int | None = Field(
+        default=None,
+        ge=1,
+        le=bounds.MAX_WORKSPACE_ENTRIES,
+        description="Files, directories and links in the workspace.",
+    )
+    tmp: ByteQuantity | None = Field(
+        default=None, description="Size of /tmp and of /dev/shm, at least 16Mi. They are part of the memory."
+    )
 
 
 class ExecutionSpec(KubeModel):

@@ -1,6 +1,6 @@
 """The executor's HTTP API: what ``POST /execute`` takes and gives (the seed's T007, ``docs/architecture.md``)."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, SecretStr, model_validator
 
@@ -25,6 +25,14 @@ Reason = Literal[
     "SandboxError",
 ]
 IsolationLevel = Literal["full", "reduced"]
+LimitsEnforcement = Literal["cgroup", "watchdog"]
+
+EPOCH_HEADER: Final = "X-Controller-Epoch"
+"""Which leader asks: a number that only grows. An executor refuses what comes with a smaller one than it has seen."""
+MAX_EPOCH: Final = 10**18 - 1
+RUN_HEADER: Final = "X-Executor-Run"
+"""Which run of the executor a request is meant for (``Health.run_id``); another one refuses it."""
+RUN_ID_PATTERN: Final = r"^[0-9a-f]{32}$"
 
 
 def utf8_at_most(limit: int, what: str) -> AfterValidator:
@@ -62,6 +70,15 @@ class ExecutionLimits(BaseModel):
     processes: int | None = Field(default=None, ge=1, le=32_768)
     open_files: int | None = Field(default=None, ge=16, le=1_048_576)
     file_size_bytes: int | None = Field(default=None, ge=0, le=2**40)
+    workspace_bytes: int | None = Field(
+        default=None, ge=0, le=2**40, description="Disk space of the whole workspace; a session's counts as one."
+    )
+    workspace_entries: int | None = Field(
+        default=None, ge=1, le=bounds.MAX_WORKSPACE_ENTRIES, description="Files, directories and links in it."
+    )
+    tmp_bytes: int | None = Field(
+        default=None, ge=16 * 1_048_576, le=2**36, description="Size of /tmp and, apart, of /dev/shm; they are memory."
+    )
 
 
 class ExecutionRequest(BaseModel):
@@ -168,6 +185,9 @@ class ExecutionState(BaseModel):
 
     execution_id: ExecutionId
     state: Literal["queued", "running", "ended"]
+    epoch: int | None = Field(
+        default=None, description="The X-Controller-Epoch that it was sent with; null: no controller sent it."
+    )
     result: ExecutionResult | None = None
 
     @model_validator(mode="after")
@@ -175,6 +195,15 @@ class ExecutionState(BaseModel):
         if self.result is not None and self.state != "ended":
             raise ValueError("a result belongs to an ended execution")
         return self
+
+
+class Tombstone(BaseModel):
+    """The body of a 201 from ``PUT /executions/{id}/tombstone``: unknown here, and nothing will begin under this id."""
+
+    model_config = ConfigDict(frozen=True)
+
+    execution_id: ExecutionId
+    state: Literal["absent"] = "absent"
 
 
 class ExecutionList(BaseModel):
@@ -195,6 +224,11 @@ class Health(BaseModel):
     uptime_seconds: float = Field(ge=0)
     active_executions: int = Field(ge=0)
     isolation: IsolationLevel
+    limits_enforcement: LimitsEnforcement = Field(
+        default="watchdog",
+        description="What holds the memory, processes and CPU of a run: a cgroup of its own, or the executor's looks.",
+    )
+    run_id: str = Field(default="", description="Differs after every start: what was known before is forgotten.")
 
 
 class Unhealthy(BaseModel):

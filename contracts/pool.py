@@ -5,8 +5,9 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import Field, JsonValue
 
 from contracts import bounds
+from contracts.control_plane_api import ExitReason
 from contracts.execution import ExecutionResources
-from contracts.kube import ByteQuantity, Condition, DnsName, KubeModel
+from contracts.kube import ByteQuantity, Condition, DnsName, KubeModel, Timestamp, cel
 
 _FREE_OBJECT: Final = {"x-kubernetes-preserve-unknown-fields": True}
 _INT_OR_STRING: Final[dict[str, Any]] = {"x-kubernetes-int-or-string": True}
@@ -55,11 +56,31 @@ class PoolEnvVar(KubeModel):
     value: str = Field(max_length=bounds.MAX_ENV_VALUE_BYTES)
 
 
+ISOLATION_ANNOTATIONS: Final = (
+    "container.apparmor.security.beta.kubernetes.io/",
+    "container.seccomp.security.alpha.kubernetes.io/",
+    "seccomp.security.alpha.kubernetes.io/",
+    "io.kubernetes.cri-o.",
+    "seccomp-profile.kubernetes.cri-o.io",
+    "io.katacontainers.",
+    "dev.gvisor.",
+    "k8s.v1.cni.cncf.io/",
+)
+"""Starts of annotations that Kubernetes, a runtime or a network plugin reads as isolation: profiles, user
+namespaces, devices, more networks."""
+
+_ANNOTATION_RULE: Final = (
+    "self.all(key, !(" + " || ".join(f"key.startsWith('{start}')" for start in ISOLATION_ANNOTATIONS) + "))",
+    "isolation is the operator's: leave out annotations for AppArmor, seccomp, CRI-O, Kata, gVisor and further networks"
+    " (spec.isolation has what can be chosen)",
+)
+
+
 class PodTemplate(KubeModel):
     """Where the pods run. Nothing here touches isolation."""
 
     labels: dict[str, str] | None = None
-    annotations: dict[str, str] | None = None
+    annotations: dict[str, str] | None = Field(default=None, max_length=64, json_schema_extra=cel(_ANNOTATION_RULE))
     node_selector: dict[str, str] | None = None
     tolerations: list[FreeObject] | None = None
     affinity: FreeObject | None = None
@@ -77,6 +98,9 @@ class PoolLimits(KubeModel):
     processes: int | None = Field(default=None, ge=1, le=32_768)
     open_files: int | None = Field(default=None, ge=16, le=1_048_576)
     file_size: ByteQuantity | None = None
+    workspace: ByteQuantity | None = None
+    workspace_entries: int | None = Field(default=None, ge=1, le=bounds.MAX_WORKSPACE_ENTRIES)
+    tmp: ByteQuantity | None = None
 
 
 class PoolDefaults(KubeModel):
@@ -112,6 +136,25 @@ class ExecutorPoolSpec(KubeModel):
     defaults: PoolDefaults | None = None
 
 
+class PoolContainer(KubeModel):
+    """One run of an executor container: running, or ended and not yet told to the Control Plane."""
+
+    pod_name: str
+    pod_uid: str
+    container_id: str = Field(description="As the container runtime names it; differs after every restart.")
+    port: int = Field(ge=1, le=65_535)
+    ready_time: Timestamp | None = None
+    exit_time: Timestamp | None = None
+    exit_code: int | None = None
+    exit_reason: ExitReason | None = None
+    reported: Literal["Ready", "Exited"] | None = Field(
+        default=None, description="What the Control Plane has heard of it last."
+    )
+
+
+MAX_STATUS_CONTAINERS: Final = 500
+
+
 class ExecutorPoolStatus(KubeModel):
     """What the pool has, for people and for ``/scale``."""
 
@@ -123,6 +166,11 @@ class ExecutorPoolStatus(KubeModel):
     queued: int = Field(default=0, ge=0)
     selector: str | None = None
     isolation: str | None = Field(default=None, description="The weakest level that a ready pod reports.")
+    containers: list[PoolContainer] | None = Field(
+        default=None,
+        max_length=MAX_STATUS_CONTAINERS,
+        description="The runs of executor containers; the first 500.",
+    )
     conditions: list[Condition] | None = Field(
         default=None,
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},

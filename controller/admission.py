@@ -124,6 +124,9 @@ _RESOURCES: Final = {
     "processes": "processes",
     "open_files": "openFiles",
     "file_size": "fileSize",
+    "workspace": "workspace",
+    "workspace_entries": "workspaceEntries",
+    "tmp": "tmp",
 }
 _LIMIT_FIELDS: Final = {
     "memory": "memory_bytes",
@@ -131,6 +134,9 @@ _LIMIT_FIELDS: Final = {
     "processes": "processes",
     "open_files": "open_files",
     "file_size": "file_size_bytes",
+    "workspace": "workspace_bytes",
+    "workspace_entries": "workspace_entries",
+    "tmp": "tmp_bytes",
 }
 
 

@@ -1,12 +1,16 @@
-"""Puts the controller together and runs it: what depends on what is said here and nowhere else."""
+"""Puts the controller together and runs it: what depends on what is said here and nowhere else.
+
+The order of a life: servers → wait for leadership → list everything → watch and work, until told to
+stop → finish what is under way → give the Lease back.
+"""
 
 import asyncio
 import contextlib
 import signal
 import time
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import uvicorn
 from fastapi import FastAPI
@@ -14,26 +18,37 @@ from kubernetes.aio.client import Configuration
 
 from controller.clients.executor import ExecutorClient
 from controller.clients.kube import KubeClient
+from controller.deadlines import Deadlines
+from controller.endpoint import Endpoint
 from controller.errors import KubeError
 from controller.events import EventRecorder
 from controller.handlers import Targets
 from controller.health import Health
+from controller.inquiry import Inquiry
+from controller.leadership import Candidate, Leadership
 from controller.logs import get_logger
 from controller.metrics import Metrics
 from controller.namespaces import NamespaceGate
+from controller.orphans import Orphans
 from controller.pipeline import Collaborators, Pipeline
 from controller.pool_keeper import PoolKeeper
 from controller.recovery import Recovery
+from controller.relay.relay import make_relay
 from controller.removal import Removal
 from controller.report_tokens import ReportTokens
 from controller.reports import Reports
 from controller.server import InternalApi
 from controller.settings import Settings, TokenFile
+from controller.silence import SilentPods
 from controller.watches import Watches
 from controller.writer import StatusWriter
 
-_LIST_AGAIN_S: Final = 2.0
+_LIST_AGAIN_S: Final = 1.0
+_FINISH_S: Final = 1.0
+"""For what is under way at a clean stop: with the Lease back after it, another replica leads within two seconds."""
 _IDLE_S: Final = 75
+Part = Callable[[], Coroutine[Any, Any, None]]
+Futures = Sequence[asyncio.Future[Any]]
 logger = get_logger(__name__)
 
 
@@ -66,43 +81,70 @@ def make_server(app: FastAPI, port: int) -> Server:
 class Application:
     """One controller process."""
 
-    def __init__(self, settings: Settings, configuration: Configuration) -> None:
+    def __init__(self, settings: Settings, configuration: Configuration, abandon: Callable[[str], NoReturn]) -> None:
+        """``abandon`` ends the process at once, with the reason: it leads no longer."""
         internal = TokenFile(settings.internal_api_token_file)
         execute = TokenFile(settings.execute_api_token_file)
         report_key = TokenFile(settings.report_key_file).read().encode()
         internal.read()
         execute.read()
-        self._kube = KubeClient(configuration)
-        self._executors = ExecutorClient(execute.read)
-        self._metrics = Metrics()
-        self._events = EventRecorder(self._kube, self._metrics, now)
-        self.health = Health(self._metrics)
+        self._lease_kube = KubeClient(configuration)  # connections of its own: nothing stands in its way
+        candidate = Candidate(settings.operator_namespace, settings.service_name, settings.pod_name)
+        self.leadership = Leadership(self._lease_kube, candidate, abandon)
+        self._kube = KubeClient(configuration, self.leadership.check)
+        self._executors = ExecutorClient(execute.read, execute.read_previous, self.leadership.check)
+        metrics = Metrics()
+        metrics.watch_leadership(lambda: self.leadership.leads)
+        events = EventRecorder(self._kube, metrics, now)
+        self.health = Health(metrics)
         tokens = ReportTokens(report_key)
+        writer = StatusWriter(self._kube, relays=bool(settings.control_plane_url))
         self.pipeline = Pipeline(
             Collaborators(
                 kube=self._kube,
                 executors=self._executors,
-                writer=StatusWriter(self._kube),
+                writer=writer,
                 tokens=tokens,
-                events=self._events,
-                metrics=self._metrics,
+                events=events,
+                metrics=metrics,
                 namespaces=NamespaceGate(self._kube),
                 secret_namespaces=settings.namespaces_with_secrets,
                 now=now,
             )
         )
-        self._recovery = Recovery(self.pipeline, self._kube, self._executors, settings.operator_namespace, now)
-        self._keeper = PoolKeeper(
-            self.pipeline, settings, self._kube, self._executors, (self._events, self._metrics, now)
-        )
-        self._removal = Removal(self._kube, self.pipeline.pools, now)
-        self.pipeline.ended = self._removal.note
-        targets = Targets(self.pipeline, self._recovery, self._keeper, self._kube, now)
+        inquiry = Inquiry(self.pipeline, self._kube, self._executors, settings.operator_namespace, now)
+        self._recovery = Recovery(self.pipeline, self._kube, inquiry, settings.operator_namespace, now)
+        keeper = PoolKeeper(self.pipeline, settings, self._kube, self._executors, (events, metrics, now))
+        removal = Removal(self._kube, self.pipeline.pools, now)
+        self.pipeline.ended = removal.note
+        self._recovery.resynced = [self.health.note_resync, keeper.resync]
+        self._relay = make_relay(settings, self._kube, writer, self.pipeline, metrics)
+        if self._relay is not None:
+            self._relay.connect(removal)
+        self.leader_parts: list[Part] = [
+            Endpoint(self._kube, settings).run,
+            events.run,
+            keeper.run,
+            Deadlines(self.pipeline, inquiry, now).run,
+            SilentPods(self.pipeline, self._executors).run,
+            self._recovery.resync,
+            Orphans(self.pipeline, self._kube, self._executors, self.leadership.check).run,
+            removal.run,
+            *([self._relay.run] if self._relay is not None else []),
+        ]
+        """What runs beside the pipeline while this process leads, from when everything has been listed."""
+        targets = Targets(self.pipeline, self._recovery, keeper, self._kube, now)
         self._watches = Watches(configuration, targets, settings.operator_namespace)
-        api = InternalApi(Reports(self.pipeline, tokens, now), self.pipeline, internal.read, lambda: self.health.listed)
+        api = InternalApi(
+            Reports(self.pipeline, tokens, now, self._relay),
+            self.pipeline,
+            internal.matches,
+            lambda: self.health.listed,
+        )
         self._internal = make_server(api.build(), settings.internal_api_port)
         self._health_server = make_server(self.health.build(), settings.health_port)
         self.health.listening = lambda: self._internal.started
+        self.health.connected = lambda: self.leadership.connected
         self._stopping = asyncio.Event()
 
     def stop(self) -> None:
@@ -112,50 +154,61 @@ class Application:
     async def run(self) -> None:
         """Runs until SIGTERM, SIGINT or ``stop``; raises when a part ends that never should."""
         try:
-            await self._run()
+            async with _beside(self._health_server.serve(), self._internal.serve(), self.health.tick()) as parts:
+                self._take_signals()
+                if await self._reach(self.leadership.acquire(), parts):
+                    await self._lead(parts)
+                await self.leadership.release()  # where it was told to stop in the moment in which it began to lead
+                self._internal.should_exit = self._health_server.should_exit = True
         finally:
-            await self._executors.close()
-            await self._kube.close()
+            if self._relay is not None:
+                await self._relay.close()
+            for client in (self._executors, self._kube, self._lease_kube):
+                await client.close()
 
-    async def _run(self) -> None:
-        async with self._background(
-            self._serve(self._health_server),
-            self._serve(self._internal),
-            self.health.tick(),
-            self._events.run(),
-        ) as parts:
-            self._take_signals()
-            loading = asyncio.ensure_future(self._load())
-            await self._wait_for(loading, *parts)
-            if not self._stopping.is_set():
-                await self._watch(parts)
-            loading.cancel()
-
-    async def _watch(self, parts: list[asyncio.Future[Any]]) -> None:
-        async with self._background(
-            self._keeper.run(), self._recovery.sweep(), self._recovery.resync(), self._removal.run()
-        ) as more:
-            watching = asyncio.ensure_future(self._watches.run())
-            await self._wait_for(asyncio.ensure_future(self._watches.wait_started()), watching, *parts, *more)
-            self._take_signals()
-            self.health.listed = True
-            logger.info("controller ready", executions=len(self.pipeline.registry), pools=len(self.pipeline.pools))
-            stopping = asyncio.ensure_future(self._stopping.wait())
-            await self._wait_for(stopping, watching, *parts, *more)
-            self.health.listed = False
-            await self.pipeline.close()
+    async def _lead(self, parts: Futures) -> None:
+        """Works until told to stop, and hands over: the Lease goes back before the watches have ended."""
+        watching: asyncio.Future[None] | None = None
+        async with _beside(self.leadership.keep()) as keeping:
+            if await self._reach(self._load(), [*keeping, *parts]):
+                watching = asyncio.ensure_future(self._watches.run())
+                await self._work([watching, *keeping, *parts])
+        await self.leadership.release()
+        if watching is not None:
             self._watches.stop()
             await watching
 
-    async def _wait_for(self, goal: asyncio.Future[Any], *others: asyncio.Future[Any]) -> None:
-        """Until the goal is reached or the application is told to stop; raises when one of the others ends."""
-        stopping = asyncio.ensure_future(self._stopping.wait())
-        done, _ = await asyncio.wait({goal, stopping, *others}, return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
-        for future in done & {goal, *others}:
-            future.result()
-        if done & set(others):
-            self._stopping.set()
+    async def _work(self, parts: Futures) -> None:
+        async with _beside(*(part() for part in self.leader_parts)) as more:
+            if await self._reach(self._watches.wait_started(), [*parts, *more]):
+                self._take_signals()
+                self.health.listed = True
+                logger.info("controller ready", executions=len(self.pipeline.registry), pools=len(self.pipeline.pools))
+                await self._reach(asyncio.Event().wait(), [*parts, *more])
+            self.health.listed = False
+            await self._finish()
+
+    async def _finish(self) -> None:
+        """Gives what is under way a moment: claimed and not dispatched, or a result that is being written."""
+        begun = time.monotonic()
+        await self.pipeline.close(_FINISH_S)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_FINISH_S - (time.monotonic() - begun)):
+                await self._kube.wait_quiet()
+
+    async def _reach(self, goal: Coroutine[Any, Any, Any], others: Futures) -> bool:
+        """Until the goal is reached (True) or the application is told to stop; raises when one of the others ends."""
+        reaching, stopping = asyncio.ensure_future(goal), asyncio.ensure_future(self._stopping.wait())
+        try:
+            done, _ = await asyncio.wait({reaching, stopping, *others}, return_when=asyncio.FIRST_COMPLETED)
+            for future in done:
+                future.result()
+            if done & set(others):
+                self._stopping.set()
+            return not self._stopping.is_set()
+        finally:
+            for future in (reaching, stopping):
+                future.cancel()
 
     async def _load(self) -> None:
         while True:
@@ -166,26 +219,23 @@ class Application:
                 logger.warning("cannot read the API server yet; trying again", error=str(error))
                 await asyncio.sleep(_LIST_AGAIN_S)
 
-    async def _serve(self, server: Server) -> None:
-        await server.serve()
-
-    @contextlib.asynccontextmanager
-    async def _background(self, *parts: Coroutine[Any, Any, Any]) -> AsyncIterator[list[asyncio.Future[Any]]]:
-        """Runs parts beside the body, and ends them with it."""
-        tasks: list[asyncio.Future[Any]] = [asyncio.ensure_future(part) for part in parts]
-        try:
-            yield tasks
-        finally:
-            self._internal.should_exit = self._health_server.should_exit = True
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-
     def _take_signals(self) -> None:
         """kopf sets handlers of its own when it starts; ours end everything in the right order."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop)
+
+
+@contextlib.asynccontextmanager
+async def _beside(*parts: Coroutine[Any, Any, Any]) -> AsyncIterator[Futures]:
+    """Runs parts beside the body, and ends them with it."""
+    tasks = [asyncio.ensure_future(part) for part in parts]
+    try:
+        yield tasks
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def now() -> datetime:

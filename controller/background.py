@@ -20,15 +20,25 @@ class Background:
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
         self._tasks: set[asyncio.Task[None]] = set()
+        self._closed = False
 
     def run(self, step: Coroutine[Any, Any, Any], **about: str) -> None:
-        """Starts a step; ``about`` goes into the log when it fails."""
+        """Starts a step, unless closed; ``about`` goes into the log when it fails."""
+        if self._closed:
+            step.close()
+            return
         task = asyncio.get_running_loop().create_task(self._guard(step, about))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    async def settle(self, within_s: float) -> None:
+        """Waits until nothing is under way, for so long at most."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=within_s)
+
     async def close(self) -> None:
         """Cancels what is under way; all of it is taken up again from the API server at the next start."""
+        self._closed = True
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()

@@ -2,13 +2,15 @@
 
 ControllerError
 ├── SettingsError                 the process cannot start
+├── NotLeader                     only the leader may do this
 ├── KubeError                     the API server answered with an error
 │   ├── KubeNotFound              404
 │   ├── KubeConflict              409: the object has changed since it was read
 │   └── KubeUnavailable           no answer, 429 or 5xx: trying again may help
 └── ExecutorError                 an executor did not do what it was asked
-    ├── ExecutorUnreachable       no answer, 401, 429 or 5xx: trying again may help
-    └── ExecutorRefusal           it never will (400, 409): carries the body of its answer
+    ├── ExecutorUnreachable       no answer, 401, 412 (epoch), 429 or 5xx: trying again may help
+    ├── ExecutorRefusal           it never will (400, 409): carries the body of its answer
+    └── ExecutorFenced            it will not, and what became of an earlier try must be found out
 """
 
 from contracts.errors import ErrorBody
@@ -20,6 +22,10 @@ class ControllerError(Exception):
 
 class SettingsError(ControllerError):
     """A setting is missing or wrong; the text names it and says what to write."""
+
+
+class NotLeader(ControllerError):
+    """Only the leader may do this, and this process is not, or no longer."""
 
 
 class KubeError(ControllerError):
@@ -49,7 +55,23 @@ class ExecutorError(ControllerError):
 
 
 class ExecutorUnreachable(ExecutorError):
-    """No answer, or one after which the same request may succeed."""
+    """No answer (``silent``), or one after which the same request may succeed.
+
+    ``taken``: the request may have been taken all the same.
+    """
+
+    def __init__(self, problem: str, *, taken: bool = True, silent: bool = False) -> None:
+        super().__init__(problem)
+        self.taken = taken
+        self.silent = silent
+
+
+class ExecutorFenced(ExecutorError):
+    """A tombstone lies there, or (``other_run``) it is not the run of the executor that was meant."""
+
+    def __init__(self, problem: str, *, other_run: bool) -> None:
+        super().__init__(problem)
+        self.other_run = other_run
 
 
 class ExecutorRefusal(ExecutorError):

@@ -48,10 +48,13 @@ class EventRecorder:
         """Something happened to an Execution that a person may have to act on."""
         self._put(execution.namespace, _reference(execution), "Warning", reason, message)
 
+    def note_pool(self, pool: Pool, reason: str, message: str) -> None:
+        """Something normal happened to a pool; cluster-scoped objects' Events live in the namespace default."""
+        self._put(_OWN_NAMESPACE_FOR_CLUSTER_SCOPED, _pool_reference(pool), "Normal", reason, message)
+
     def warn_pool(self, pool: Pool, reason: str, message: str) -> None:
-        """Something is wrong with a pool; cluster-scoped objects' Events live in the namespace default."""
-        reference = {"apiVersion": API_VERSION, "kind": POOL_KIND, "name": pool.name, "uid": pool.uid}
-        self._put(_OWN_NAMESPACE_FOR_CLUSTER_SCOPED, reference, "Warning", reason, message)
+        """Something is wrong with a pool."""
+        self._put(_OWN_NAMESPACE_FOR_CLUSTER_SCOPED, _pool_reference(pool), "Warning", reason, message)
 
     def finished(self, execution: Execution) -> tuple[str, str]:
         """How an Execution ended; returns the reason and message that were told."""
@@ -112,6 +115,10 @@ class EventRecorder:
             "lastTimestamp": at,
             "count": 1,
         }
+
+
+def _pool_reference(pool: Pool) -> dict[str, str]:
+    return {"apiVersion": API_VERSION, "kind": POOL_KIND, "name": pool.name, "uid": pool.uid}
 
 
 def _reference(execution: Execution) -> dict[str, str]:

@@ -6,6 +6,7 @@ one: facts about older attempts are dropped.
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 
 from pydantic import JsonValue
 
@@ -78,4 +79,14 @@ class ContainerLost:
     time: datetime
 
 
-Fact = Waits | Claimed | Refused | Cancelled | HeartbeatSeen | ResultSeen | ContainerLost
+@dataclass(frozen=True, slots=True)
+class Relayed:
+    """What the Control Plane has heard of its end (``controller.reported``): the one fact about an ended Execution."""
+
+    status: Literal["True", "False", "Unknown"]
+    reason: str
+    message: str
+    time: datetime
+
+
+Fact = Waits | Claimed | Refused | Cancelled | HeartbeatSeen | ResultSeen | ContainerLost | Relayed

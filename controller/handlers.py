@@ -43,6 +43,7 @@ def register_cluster_handlers(registry: kopf.OperatorRegistry, targets: Targets)
     @kopf.on.event(GROUP, VERSION, EXECUTION_PLURAL, registry=registry)
     async def see_execution(event: kopf.RawEvent, **_: Any) -> None:
         body = event["object"]
+        targets.recovery.deliver(body["metadata"]["uid"])
         if event["type"] == "DELETED":
             # Also when it has left our field selector because it ended: only a live read can tell.
             targets.recovery.miss(body["metadata"]["uid"])

@@ -1,7 +1,8 @@
 """Says whether the controller lives, whether it is ready, and how it does, on a port of its own.
 
-Live: the event loop turned within the last seconds. Ready: the internal API listens and
-everything has been listed once, so that executors' reports find their Executions.
+Live: the event loop turned within the last seconds, and the watch still delivers. Ready: the internal
+API listens and the API server answers; a standby is ready to lead, and says so. Which replica gets the
+executors' reports is not a matter of readiness (``endpoint``).
 """
 
 import asyncio
@@ -17,6 +18,8 @@ from controller.metrics import Metrics
 
 _TICK_S: Final = 1.0
 _STUCK_AFTER_S: Final = 15.0
+_MISSES_IN_A_ROW: Final = 3
+"""kopf opens a watch anew that was silent for 70 s; one that stays deaf for so many lists is beyond that."""
 
 
 class Health:
@@ -26,8 +29,11 @@ class Health:
         self._metrics = metrics
         self._monotonic = monotonic
         self._ticked = monotonic()
+        self._misses = 0
         self.listed = False
+        """This replica leads, and has read everything: reports may come."""
         self.listening: Callable[[], bool] = lambda: False
+        self.connected: Callable[[], bool] = lambda: False
 
     async def tick(self) -> None:
         """Notes that the loop turns, until cancelled."""
@@ -35,15 +41,26 @@ class Health:
             self._ticked = self._monotonic()
             await asyncio.sleep(_TICK_S)
 
+    def note_resync(self, missed: int) -> None:
+        """A list was compared with what the watch had told: so many Executions it had not told in time."""
+        self._misses = self._misses + 1 if missed else 0
+
+    @property
+    def problem(self) -> str:
+        """Why this process should be started anew; empty when it need not."""
+        if self._monotonic() - self._ticked >= _STUCK_AFTER_S:
+            return "stuck: the event loop does not turn"
+        return "stuck: the watch delivers nothing" if self._misses >= _MISSES_IN_A_ROW else ""
+
     @property
     def live(self) -> bool:
-        """Whether the loop turned lately."""
-        return self._monotonic() - self._ticked < _STUCK_AFTER_S
+        """Whether it need not be started anew."""
+        return not self.problem
 
     @property
     def ready(self) -> bool:
-        """Whether reports may come."""
-        return self.listed and self.listening()
+        """Whether it leads, or would at once."""
+        return self.listening() and self.connected()
 
     def build(self) -> FastAPI:
         """The application: ``/healthz``, ``/readyz``, ``/metrics``."""
@@ -54,10 +71,12 @@ class Health:
         return app
 
     async def _healthz(self) -> Response:
-        return PlainTextResponse("ok" if self.live else "stuck", status_code=200 if self.live else 503)
+        return PlainTextResponse(self.problem or "ok", status_code=200 if self.live else 503)
 
     async def _readyz(self) -> Response:
-        return PlainTextResponse("ok" if self.ready else "starting", status_code=200 if self.ready else 503)
+        if not self.ready:
+            return PlainTextResponse("starting", status_code=503)
+        return PlainTextResponse("leader" if self.listed else "standby")
 
     async def _render(self) -> Response:
         return Response(self._metrics.render(), media_type=CONTENT_TYPE_LATEST)

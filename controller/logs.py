@@ -2,14 +2,17 @@
 
 import logging
 import sys
+from typing import TextIO
 
 import structlog
+
+from contracts.log_line import render_record
 
 _NOISY = ("httpx", "kopf.objects", "aiohttp.access", "uvicorn.access", "asyncio")
 
 
-def configure_logs(level: str) -> None:
-    """Routes structlog and the standard library's loggers into one handler; ``level`` as in ``LOG_LEVEL``."""
+def configure_logs(level: str, stream: TextIO | None = None) -> None:
+    """Routes structlog and the standard library's loggers to ``stream`` (stdout); ``level`` as in ``LOG_LEVEL``."""
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -22,14 +25,14 @@ def configure_logs(level: str) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stdout)
+    handler = logging.StreamHandler(stream or sys.stdout)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.processors.format_exc_info,
-                structlog.processors.JSONRenderer(),
+                _render,
             ],
         )
     )
@@ -41,6 +44,10 @@ def configure_logs(level: str) -> None:
     for name in ("uvicorn", "uvicorn.error", "kopf"):
         logging.getLogger(name).handlers = []
         logging.getLogger(name).propagate = True
+
+
+def _render(_logger: structlog.typing.WrappedLogger, _method: str, record: structlog.typing.EventDict) -> str:
+    return render_record(record)
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:

@@ -1,5 +1,8 @@
 """What Prometheus is told about the controller; names follow its conventions (base units, ``_total``)."""
 
+from collections.abc import Callable
+from functools import partial
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from controller.resources import Execution
@@ -45,6 +48,47 @@ class Metrics:
         self.events_dropped = Counter(
             "sandbox_controller_events_dropped_total", "Kubernetes Events that were not sent.", registry=self.registry
         )
+
+        self.relay_attempts = Counter(
+            "sandbox_controller_relay_attempts_total",
+            "Calls to the Control Plane, by what became of them.",
+            ["call", "outcome"],
+            registry=self.registry,
+        )
+        self.relay_heartbeats_dropped = Counter(
+            "sandbox_controller_relay_heartbeats_dropped_total",
+            "Heartbeats that could not be told at once.",
+            registry=self.registry,
+        )
+
+    def watch_leadership(self, leads: Callable[[], bool]) -> None:
+        """Shows which replica leads."""
+        Gauge("sandbox_controller_leader", "1 on the replica that leads.", registry=self.registry).set_function(
+            lambda: float(leads())
+        )
+
+    def watch_relay(
+        self, length: Callable[[str], float], oldest_s: Callable[[], float], open_: Callable[[], bool]
+    ) -> None:
+        """Shows the relay's backlog; only where a Control Plane is configured."""
+        pending = Gauge(
+            "sandbox_controller_relay_pending",
+            "What the Control Plane has not been told yet, by kind.",
+            ["kind"],
+            registry=self.registry,
+        )
+        for kind in ("result", "lifecycle", "farewell"):
+            pending.labels(kind=kind).set_function(partial(length, kind))
+        Gauge(
+            "sandbox_controller_relay_oldest_pending_seconds",
+            "Age of what has waited longest to be told.",
+            registry=self.registry,
+        ).set_function(oldest_s)
+        Gauge(
+            "sandbox_controller_relay_circuit_open",
+            "1 while the Control Plane does not answer and is only probed.",
+            registry=self.registry,
+        ).set_function(lambda: float(open_()))
 
     def observe_end(self, execution: Execution) -> None:
         """Counts an Execution that has ended."""

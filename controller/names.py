@@ -23,6 +23,9 @@ EXECUTOR_LABELS: Final = {
 }
 EXECUTOR_SELECTOR: Final = ",".join(f"{key}={value}" for key, value in EXECUTOR_LABELS.items())
 
+INTERNAL_API_PORT_NAME: Final = "internal-api"
+"""Of the Service's port, in the chart."""
+
 EXECUTOR_CONTAINER: Final = "executor"
 EXECUTOR_PORT_NAME: Final = "http"
 EXECUTOR_PORT: Final = 8080
@@ -97,6 +100,11 @@ def pool_path(name: str) -> str:
 def deployments_path(namespace: str) -> str:
     """Where the Deployments of a namespace are listed."""
     return f"/apis/apps/v1/namespaces/{namespace}/deployments"
+
+
+def endpoint_slice_path(namespace: str, service: str) -> str:
+    """The EndpointSlice that leads a Service to the leader."""
+    return f"/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices/{service}-leader"
 
 
 def core_path(namespace: str, plural: str, name: str = "") -> str:

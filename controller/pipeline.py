@@ -20,7 +20,8 @@ from controller.admission import Accepted, PoolNotFound, Rejected, admit
 from controller.background import Background
 from controller.clients.executor import ExecutorClient
 from controller.clients.kube import KubeClient
-from controller.dispatch import Refusal, dispatch, kill
+from controller.containers import ContainerRuns
+from controller.dispatch import Dispatcher, Doubt, Refusal
 from controller.errors import ControllerError, KubeUnavailable
 from controller.events import EventRecorder
 from controller.facts import Cancelled, Claimed, ContainerLost, Fact, Refused, ResultSeen, Waits
@@ -69,12 +70,16 @@ class Pipeline:
         self.identities = Identities(self.registry, with_.kube)
         self.placement = Placement()
         self.pods = Pods(self.placement)
+        self.containers = ContainerRuns(with_.now)
         self.pools: dict[str, Pool] = {}
         self.changed: Callable[[str], None] = lambda pool: None
         self.adopt: Callable[[Tracked], None] = lambda tracked: None
         self.ended: Callable[[Execution], None] = lambda execution: None
+        self.deleted: Callable[[Tracked], None] = lambda tracked: None
         self._background = Background(with_.metrics)
+        self._dispatcher = Dispatcher(with_.executors, self.pods.run_ids, self._hush)
         self._dirty: set[str] = set()
+        self._halted = False
 
     # --- seen -------------------------------------------------------------------------------------------------
 
@@ -91,8 +96,16 @@ class Pipeline:
             if tracked.stage is not Stage.STARTING and not tracked.lock.locked():
                 phase = execution.status.phase
                 self._drop(tracked, Ended(tracked.uid, tracked.attempt, phase) if phase else None)
+        elif tracked.stage is Stage.WAITING and tracked.status.phase == "Running":
+            self._begin_anew(tracked)
         elif execution.spec.cancel or execution.deleting:
             self.stop(tracked)
+
+    def _begin_anew(self, tracked: Tracked) -> None:
+        """It waits here and runs there: a claim of the leader before this one was under way for so long."""
+        self.placement.withdraw(tracked.uid)
+        self.registry.drop(tracked, None, forget=True)
+        self._begin(self.registry.add(tracked.execution))
 
     def _begin(self, tracked: Tracked) -> None:
         tracked.seen = self._with.now()
@@ -105,6 +118,7 @@ class Pipeline:
                 self.placement.occupy(tracked.uid, pod.name)
             tracked.dispatched.set()
             tracked.expect_end(self._with.now())
+            tracked.hear(self._with.now())
             self.adopt(tracked)
         elif tracked.execution.deleting:
             self._drop(tracked, None)
@@ -125,6 +139,7 @@ class Pipeline:
         """A pool was created or changed: those that wait for it are judged anew."""
         before = self.pools.get(pool.name)
         self.pools[pool.name] = pool
+        self.containers.restore(pool)
         if before is not None and (before.uid, before.generation) == (pool.uid, pool.generation):
             return
         self.pods.set_pool(pool)
@@ -186,7 +201,7 @@ class Pipeline:
 
     def _place(self, pool: str) -> None:
         self._dirty.discard(pool)
-        if pool in self.pools:
+        if pool in self.pools and not self._halted:
             for placed in self.placement.place(pool):
                 tracked = self.registry.get(placed.uid)
                 if tracked is None:
@@ -260,7 +275,7 @@ class Pipeline:
 
     async def _claim(self, tracked: Tracked, placed: Placed, attempt: int) -> bool:
         pod = self.pods.get(placed.pod)
-        if pod is None or not self.pods.accepts(pod):
+        if pod is None or not self.pods.accepts(pod) or self._halted:
             return False
         fact = Claimed(tracked.execution.execution_id, attempt, pod.name, pod.node, self._with.now())
         if await self._with.writer.record(tracked, fact) is not Written.YES:
@@ -268,6 +283,7 @@ class Pipeline:
         tracked.stage = Stage.RUNNING
         tracked.pod_url = pod.url
         tracked.expect_end(fact.time)
+        tracked.hear(fact.time)
         return True
 
     def _give_back(self, tracked: Tracked) -> None:
@@ -280,8 +296,7 @@ class Pipeline:
         elif tracked.stop_wanted or execution.spec.cancel:
             self.stop(tracked)
         elif execution.status.phase == "Running":
-            self.registry.drop(tracked, None, forget=True)
-            self.see(execution)
+            self._begin_anew(tracked)
         else:
             self._admit(tracked)
         self.schedule(execution.spec.pool)
@@ -289,11 +304,24 @@ class Pipeline:
     async def _dispatch(self, tracked: Tracked, request: ExecutionRequest) -> None:
         self._with.events.note(tracked.execution, "Scheduled", f"runs on pod {tracked.status.pod_name}")
         try:
-            refusal = await dispatch(tracked, request, self._with.executors)
+            outcome = await self._dispatcher.dispatch(tracked, request)
         finally:
             tracked.dispatched.set()
-        if isinstance(refusal, Refusal) and tracked.stage is Stage.RUNNING:
-            await self._end(tracked, Refused(refusal.reason, refusal.message, refusal.solution, self._with.now()))
+        if tracked.stage is not Stage.RUNNING:
+            return
+        match outcome:
+            case Refusal(reason, message, solution):
+                await self._end(tracked, Refused(reason, message, solution, self._with.now()))
+            case Doubt(message):
+                logger.warning("an executor does not take an Execution", message=message, **_who(tracked))
+                self.adopt(tracked)
+
+    def _hush(self, pod: str) -> None:
+        """An executor does not answer: nothing more is placed there until it does."""
+        if pod not in self.pods.silent and (found := self.pods.get(pod)) is not None:
+            logger.warning("an executor gives no answer and gets no more work", pod=pod)
+            self.pods.hush(pod)
+            self.changed(found.pool)
 
     # --- stopped ----------------------------------------------------------------------------------------------
 
@@ -311,7 +339,7 @@ class Pipeline:
         tracked.stop_wanted = True
 
     async def _kill(self, tracked: Tracked) -> None:
-        known = await kill(tracked, self._with.executors)
+        known = await self._dispatcher.kill(tracked)
         if tracked.deleted:
             self._drop(tracked, None)
         elif known:
@@ -368,6 +396,8 @@ class Pipeline:
         if tracked.stage is Stage.ENDED:
             return False
         tracked.stage = Stage.ENDED
+        if tracked.deleted and not tracked.execution.ended:
+            self.deleted(tracked)
         self.placement.withdraw(tracked.uid)
         self.placement.release(tracked.uid)
         self.registry.drop(tracked, ended)
@@ -380,8 +410,13 @@ class Pipeline:
         """Runs a step for an Execution beside everything else."""
         self._background.run(step, stage=tracked.stage.value, **_who(tracked))
 
-    async def close(self) -> None:
-        """Ends all steps that are under way."""
+    async def close(self, within_s: float) -> None:
+        """Begins nothing new, and gives the steps that are under way so long to end.
+
+        What is claimed by then is best dispatched too: the next leader would find that its executor does not know it.
+        """
+        self._halted = True
+        await self._background.settle(within_s)
         await self._background.close()
 
 

@@ -11,6 +11,7 @@ from typing import Final
 
 from controller.placement import Placement
 from controller.resources import Pod, Pool
+from controller.tracking import is_older
 
 _DEFAULT_CAPACITY: Final = 1
 _KUBELET_ROUNDING: Final = timedelta(seconds=1)
@@ -34,6 +35,10 @@ class Pods:
         self._pools: dict[str, Pool] = {}
         self._said_ready: dict[str, datetime] = {}
         self.isolation: dict[str, str] = {}
+        self.run_ids: dict[str, str] = {}
+        """Which run of a pod's executor was last seen (``Health.run_id``)."""
+        self.silent: set[str] = set()
+        """Pods whose executors do not answer (``silence``)."""
 
     def __iter__(self) -> Iterator[Pod]:
         return iter(list(self._pods.values()))
@@ -64,12 +69,16 @@ class Pods:
         if before is not None and before.uid != pod.uid:
             self.lose(pod.name)
             before = None
+        if before is not None and is_older(pod.resource_version, before.resource_version):
+            return PodChange(before, before, container_ended=False)  # a list may be behind the watch
         ended = _container_ended(before, pod)
         said = self._said_ready.get(pod.name)
         if said is not None and _ended_after(pod, said):
             del self._said_ready[pod.name]
         if ended:
             self.isolation.pop(pod.name, None)
+            self.run_ids.pop(pod.name, None)
+            self.silent.discard(pod.name)
         self._pods[pod.name] = pod
         self._offer(pod)
         return PodChange(before, pod, ended)
@@ -79,11 +88,28 @@ class Pods:
         self._pods.pop(name, None)
         self._said_ready.pop(name, None)
         self.isolation.pop(name, None)
+        self.run_ids.pop(name, None)
+        self.silent.discard(name)
         return self._placement.remove_pod(name)
+
+    def hush(self, name: str) -> None:
+        """Its executor does not answer: no more work until it does."""
+        pod = self._pods.get(name)
+        if pod is not None:
+            self.silent.add(name)
+            self._offer(pod)
+
+    def wake(self, name: str) -> None:
+        """Its executor answers."""
+        self.silent.discard(name)
+        pod = self._pods.get(name)
+        if pod is not None:
+            self._offer(pod)
 
     def say_ready(self, name: str, at: datetime) -> Pod | None:
         """Its executor says that it takes work (``container_ready``); None when no such pod is known."""
         self._said_ready[name] = at
+        self.silent.discard(name)
         pod = self._pods.get(name)
         if pod is not None:
             self._offer(pod)
@@ -96,7 +122,11 @@ class Pods:
     def accepts(self, pod: Pod) -> bool:
         """Whether a pod takes work now."""
         alive = pod.pool in self._pools and bool(pod.ip) and not pod.deleting and not pod.finished
-        return alive and (pod.ready or pod.name in self._said_ready)
+        return alive and self.is_ready(pod) and pod.name not in self.silent
+
+    def is_ready(self, pod: Pod) -> bool:
+        """Whether its executor is ready: the kubelet says so, or it has said so itself."""
+        return pod.ready or pod.name in self._said_ready
 
     def _offer(self, pod: Pod) -> None:
         pool = self._pools.get(pod.pool)

@@ -7,6 +7,7 @@ once in a while.
 import asyncio
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
@@ -14,7 +15,8 @@ from controller import names
 from controller.clients.executor import ExecutorClient
 from controller.clients.kube import KubeClient
 from controller.conditions import find_condition
-from controller.errors import ExecutorError, KubeError, KubeNotFound
+from controller.containers import Run
+from controller.errors import ExecutorError, KubeConflict, KubeError, KubeNotFound
 from controller.events import EventRecorder
 from controller.logs import get_logger
 from controller.metrics import Metrics
@@ -23,10 +25,20 @@ from controller.pool_status import DEGRADED, PoolView, make_status
 from controller.pools import build_deployment
 from controller.resources import Pod, Pool
 from controller.settings import Settings
+from controller.tracking import is_newer
 
 _STATUS_INTERVAL_S: Final = 1.0
 _RETRY_S: Final = 5.0
 logger = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """The status of a pool that is known to stand in the API server, and in which version of the object."""
+
+    uid: str
+    status: dict[str, Any]
+    resource_version: str
 
 
 class PoolKeeper:
@@ -48,10 +60,11 @@ class PoolKeeper:
         self._deployments: dict[str, Mapping[str, Any]] = {}
         self._applied: dict[str, str] = {}
         self._apply_errors: dict[str, str] = {}
-        self._written: dict[str, tuple[str, dict[str, Any]]] = {}
+        self._written: dict[str, _Written] = {}
         self._dirty: set[str] = set()
         self._wake = asyncio.Event()
-        pipeline.changed = self.touch
+        pipeline.changed = pipeline.containers.changed = self.touch
+        pipeline.containers.listeners.append(self._tell_run)
 
     def touch(self, pool: str) -> None:
         """Something about a pool has changed."""
@@ -71,6 +84,12 @@ class PoolKeeper:
             if before is not None and _generation(before) != _generation(body):
                 self._applied.pop(pool, None)
         self.touch(pool)
+
+    def resync(self, _missed: int) -> None:
+        """Compares all pools with the API server anew: an event about a Deployment may have been lost."""
+        self._applied.clear()
+        for pool in self._pipeline.pools:
+            self.touch(pool)
 
     async def run(self) -> None:
         """Applies and writes what has changed, until cancelled."""
@@ -132,7 +151,10 @@ class PoolKeeper:
             health = await self._executors.read_health(pod.url)
         except ExecutorError:
             return ""
-        return health.isolation if health else ""
+        if health is None:
+            return ""
+        self._pipeline.pods.run_ids[pod.name] = health.run_id
+        return health.isolation
 
     async def _write_status(self, pool: Pool) -> None:
         pods = self._pipeline.pods
@@ -146,19 +168,28 @@ class PoolKeeper:
             count=self._pipeline.placement.count(pool.name),
             isolation=tuple(pods.isolation[pod.name] for pod in ready if pod.name in pods.isolation),
             apply_error=self._apply_errors.get(pool.name, ""),
+            silent=tuple(pod.name for pod in mine if pod.name in pods.silent),
+            containers=self._pipeline.containers.rows(pool.name),
         )
         self._measure(view)
-        uid, before = self._written.get(pool.name, ("", {}))
-        if uid != pool.uid:
-            before = pool.status.to_kube()
+        written = self._written.get(pool.name)
+        if written is None or written.uid != pool.uid or is_newer(pool.resource_version, written.resource_version):
+            written = _Written(pool.uid, pool.status.to_kube(), pool.resource_version)
+        before = written.status
         status = make_status(view, self._now())
         after = status.to_kube()
         patch = {key: value for key, value in after.items() if before.get(key, ...) != value}
         patch.update({key: None for key in before if key not in after})
         if not patch:
             return
-        await self._kube.merge_status(names.pool_path(pool.name), patch)
-        self._written[pool.name] = (pool.uid, after)
+        try:
+            version = await self._kube.merge_status(names.pool_path(pool.name), patch, written.resource_version)
+        except KubeConflict:
+            # Its spec has changed, or another leader has written: what the watch brings is looked at next.
+            self._written.pop(pool.name, None)
+            asyncio.get_running_loop().call_later(_STATUS_INTERVAL_S, self.touch, pool.name)
+            return
+        self._written[pool.name] = _Written(pool.uid, after, version)
         self._tell(pool, before, status.conditions)
 
     def _measure(self, view: PoolView) -> None:
@@ -175,6 +206,18 @@ class PoolKeeper:
         was: dict[str, Any] = next((item for item in before.get("conditions") or () if item["type"] == DEGRADED), {})
         if was.get("status") != "True" or was.get("reason") != degraded.reason:
             self._events.warn_pool(pool, degraded.reason, degraded.message)
+
+    def _tell_run(self, run: Run) -> None:
+        """One Event when an executor container becomes ready, and one when it ends."""
+        pool = self._pipeline.pools.get(run.pool)
+        if pool is None:
+            return
+        if run.exit is None:
+            self._events.note_pool(pool, "ContainerReady", f"the executor on pod {run.pod_name} takes work")
+            return
+        told = f"{run.exit.message} ({run.exit.reason}, exit code {run.exit.code})"
+        tell = self._events.note_pool if run.exit.reason in ("normal", "sigterm") else self._events.warn_pool
+        tell(pool, "ContainerExited", told)
 
 
 def _generation(body: Mapping[str, Any]) -> Any:

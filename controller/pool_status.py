@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from contracts.pool import ExecutorPoolStatus
+from contracts.pool import ExecutorPoolStatus, PoolContainer
 from controller import names
 from controller.conditions import make_condition, merge_conditions
 from controller.placement import PoolCount
@@ -38,6 +38,8 @@ class PoolView:
     count: PoolCount
     isolation: tuple[str, ...]
     apply_error: str = ""
+    silent: tuple[str, ...] = ()
+    containers: list[PoolContainer] | None = None
 
 
 def make_status(view: PoolView, now: datetime) -> ExecutorPoolStatus:
@@ -66,6 +68,7 @@ def make_status(view: PoolView, now: datetime) -> ExecutorPoolStatus:
         queued=view.count.queued,
         selector=names.pod_selector(view.pool.name),
         isolation=_weakest(view.isolation),
+        containers=view.containers,
         conditions=conditions,
     )
 
@@ -88,6 +91,12 @@ def find_trouble(view: PoolView) -> Trouble | None:
     for pod in view.pods:
         if not pod.deleting and (trouble := _pod_trouble(pod)) is not None:
             return trouble
+    if view.silent:
+        return Trouble(
+            "ExecutorUnreachable",
+            f"the controller gets no answer from the executor on pod {', '.join(view.silent)}; "
+            "look at the NetworkPolicies and at the network of its node"[:_MESSAGE_LENGTH],
+        )
     return _deployment_trouble(view.deployment)
 
 

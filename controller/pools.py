@@ -4,10 +4,12 @@ Isolation is written last and over everything: nothing in an ExecutorPool, above
 its ``podTemplate``, can change those fields (``facts.md`` says what bubblewrap needs).
 """
 
+from collections.abc import Mapping
 from typing import Any, Final
 
-from contracts.kube import API_VERSION, POOL_KIND
-from contracts.pool import PodTemplate
+from contracts.bounds import DEFAULT_WORKSPACE_BYTES, RETAINED_WORKSPACES_BYTES
+from contracts.kube import API_VERSION, POOL_KIND, quantity_bytes
+from contracts.pool import ISOLATION_ANNOTATIONS, PodTemplate
 from controller import names
 from controller.resources import Pool
 from controller.settings import Settings
@@ -16,10 +18,12 @@ Manifest = dict[str, Any]
 
 RUN_AS_ID: Final = 1000
 _DRAIN_MARGIN_S: Final = 15
+_DRAIN_COMMAND: Final = ("python", "-P", "-m", "executor_runtime.drain")
 _DEFAULT_RESOURCES: Final = {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memory": "1Gi"}}
 _WORKSPACE_PATH: Final = "/workspace"
 _RESULTS_PATH: Final = "/tmp/results"
-_VOLUMES: Final = {"workspace": (_WORKSPACE_PATH, "2Gi"), "tmp": ("/tmp", "256Mi"), "results": (_RESULTS_PATH, "1Gi")}
+_VOLUMES: Final = {"workspace": _WORKSPACE_PATH, "tmp": "/tmp", "results": _RESULTS_PATH}
+_MIB: Final = 1_048_576
 _TOKENS_VOLUME: Final = "tokens"
 _OPTIONAL_POD_FIELDS: Final = (
     "node_selector",
@@ -51,7 +55,7 @@ def build_deployment(pool: Pool, settings: Settings) -> Manifest:
             "template": {
                 "metadata": {
                     "labels": {**(template.labels or {}), **labels},
-                    "annotations": {**(template.annotations or {}), **_pod_annotations(pool)},
+                    "annotations": {**_harmless(template.annotations), **_pod_annotations(pool)},
                 },
                 "spec": {**_placement(template), **_pod(pool, settings)},
             },
@@ -75,6 +79,11 @@ def _pod_annotations(pool: Pool) -> dict[str, str]:
         names.POOL_ANNOTATION: pool.name,
         "cluster-autoscaler.kubernetes.io/safe-to-evict": "false",
     }
+
+
+def _harmless(annotations: Mapping[str, str] | None) -> dict[str, str]:
+    """The API server refuses the others already; a pool may be older than its rule."""
+    return {key: value for key, value in (annotations or {}).items() if not key.startswith(ISOLATION_ANNOTATIONS)}
 
 
 def _placement(template: PodTemplate) -> Manifest:
@@ -107,10 +116,11 @@ def _pod(pool: Pool, settings: Settings) -> Manifest:
             "runAsGroup": RUN_AS_ID,
             "fsGroup": RUN_AS_ID,
             "seccompProfile": _seccomp(settings),
+            **_apparmor(settings),
         },
         "containers": [_container(pool, settings)],
         "volumes": [
-            *({"name": name, "emptyDir": {"sizeLimit": size}} for name, (_, size) in _VOLUMES.items()),
+            *({"name": name, "emptyDir": {"sizeLimit": size}} for name, size in _volume_sizes(pool).items()),
             _tokens_volume(settings),
         ],
     }
@@ -119,10 +129,31 @@ def _pod(pool: Pool, settings: Settings) -> Manifest:
     return pod
 
 
+def _volume_sizes(pool: Pool) -> dict[str, str]:
+    """Above what executors let in: a pod over one of these is evicted, and all that it runs with it.
+
+    Of workspaces that is what each Execution may hold, what is kept of ended ones, and one more for what is written
+    between two looks.
+    """
+    limits, defaults = pool.spec.limits, pool.spec.defaults
+    given = (limits and limits.workspace) or (defaults and defaults.resources and defaults.resources.workspace)
+    largest = quantity_bytes(given) if given else DEFAULT_WORKSPACE_BYTES
+    workspaces = (pool.spec.concurrency + 1) * largest + RETAINED_WORKSPACES_BYTES
+    return {"workspace": f"{-(-workspaces // _MIB)}Mi", "tmp": "256Mi", "results": "1Gi"}
+
+
 def _seccomp(settings: Settings) -> Manifest:
     if settings.seccomp_profile:
         return {"type": "Localhost", "localhostProfile": settings.seccomp_profile}
     return {"type": "RuntimeDefault"}
+
+
+def _apparmor(settings: Settings) -> Manifest:
+    """Left out where the runtime is to choose: a kubelet without AppArmor refuses all but that and Unconfined."""
+    kind, _, name = settings.apparmor_profile.partition("/")
+    if not kind:
+        return {}
+    return {"appArmorProfile": {"type": kind, **({"localhostProfile": name} if name else {})}}
 
 
 def _tokens_volume(settings: Settings) -> Manifest:
@@ -152,11 +183,19 @@ def _container(pool: Pool, settings: Settings) -> Manifest:
         "readinessProbe": _probe(period_s=2, failures=3),
         "livenessProbe": _probe(period_s=10, failures=6),
         "terminationMessagePolicy": "FallbackToLogsOnError",
+        **_draining(pool.spec.drain_seconds),
         "volumeMounts": [
-            *({"name": name, "mountPath": path} for name, (path, _) in _VOLUMES.items()),
+            *({"name": name, "mountPath": path} for name, path in _VOLUMES.items()),
             {"name": _TOKENS_VOLUME, "mountPath": names.TOKENS_MOUNT_PATH, "readOnly": True},
         ],
     }
+
+
+def _draining(seconds: int) -> Manifest:
+    """Lets what runs end before SIGTERM, which ends it as Crashed."""
+    if seconds == 0:
+        return {}
+    return {"lifecycle": {"preStop": {"exec": {"command": [*_DRAIN_COMMAND, str(seconds)]}}}}
 
 
 def _probe(period_s: int, failures: int) -> Manifest:

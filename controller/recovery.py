@@ -1,55 +1,55 @@
-"""Finds out what became of Executions when nobody reports: after a restart, a lost pod, a deadline, a lost event.
+"""Finds out what became of Executions when nobody reports: after a restart, a lost pod, a lost watch event.
 
 The way back to the truth is always the same: read live, ask the executor, and only then
-a verdict.
+a verdict. A status is written under the version that was read (``writer``), so a verdict on an object that
+somebody has written meanwhile is drawn anew.
 """
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Final
 
 from pydantic import ValidationError
 
-from contracts.control_plane_api import ResultReport
-from contracts.executor_api import ExecutionResult, ExecutionState
 from controller import names
-from controller.clients.executor import ExecutorClient
 from controller.clients.kube import KubeClient
 from controller.errors import ExecutorUnreachable, KubeError, KubeNotFound
+from controller.inquiry import Inquiry, gone
 from controller.logs import get_logger
 from controller.pipeline import Pipeline
 from controller.pods import PodChange
 from controller.resources import Execution, Pod, parse_execution, parse_pod, parse_pool
-from controller.termination import LOST, Termination, classify
+from controller.termination import Termination, classify
 from controller.tracking import Stage, Tracked
 from controller.unreadable import parse_or_refuse
 
 RESYNC_S: Final = 60.0
-_SWEEP_S: Final = 0.5
+RESYNC_AFTER_A_MISS_S: Final = 10.0
+"""Where the watch has lost something it may lose more; and it has this long to deliver what the list saw first."""
 _ASK_AGAIN_S: Final = 2.0
-_CONCURRENT_ASKS: Final = 32
 logger = get_logger(__name__)
 
 
 class Recovery:
-    """Adoption, deadlines and the periodic comparison with a list."""
+    """Adoption and the periodic comparison with a list."""
 
     def __init__(
         self,
         pipeline: Pipeline,
         kube: KubeClient,
-        executors: ExecutorClient,
+        inquiry: Inquiry,
         operator_namespace: str,
         now: Callable[[], datetime],
     ) -> None:
         self._pipeline = pipeline
         self._kube = kube
-        self._executors = executors
+        self._inquiry = inquiry
         self._namespace = operator_namespace
         self._now = now
-        self._asks = asyncio.Semaphore(_CONCURRENT_ASKS)
+        self._undelivered: set[str] = set()
+        self.resynced: Sequence[Callable[[int], None]] = ()
+        """Called after each comparison with a list, with how many Executions the watch has not delivered in time."""
         pipeline.adopt = self.adopt
 
     # --- pods -------------------------------------------------------------------------------------------------
@@ -57,6 +57,7 @@ class Recovery:
     def see_pod(self, pod: Pod) -> None:
         """A pod was created or changed."""
         change = self._pipeline.pods.see(pod)
+        self._pipeline.containers.see(change.after, self._pipeline.pods.is_ready(change.after))
         if change.container_ended:
             self._container_ended(change)
         self._pipeline.schedule(pod.pool)
@@ -65,7 +66,8 @@ class Recovery:
         """A pod is gone: whatever held its slots has crashed, unless its executor reported in time."""
         pod = self._pipeline.pods.get(name)
         holders = self._pipeline.pods.lose(name)
-        ended = classify(pod) if pod is not None and pod.terminated else _gone(name)
+        self._pipeline.containers.lose(name, pod)
+        ended = classify(pod) if pod is not None and pod.terminated else gone(name)
         for uid in holders:
             self._crash(uid, ended)
         if pod is not None:
@@ -89,95 +91,42 @@ class Recovery:
         if tracked is not None and tracked.stage is Stage.RUNNING:
             self._pipeline.spawn(self._pipeline.crash(tracked, ended.reason, ended.message), tracked)
 
-    # --- adoption and deadlines -------------------------------------------------------------------------------
+    # --- adoption ---------------------------------------------------------------------------------------------
 
     def adopt(self, tracked: Tracked) -> None:
-        """Takes over an Execution that runs already, from before this process started."""
+        """Takes over an Execution that runs already: from before this process led, or of which nobody is sure."""
         self._pipeline.spawn(self._adopt(tracked), tracked)
 
     async def _adopt(self, tracked: Tracked) -> None:
-        if not tracked.pod_url and await self._pod_is_gone(tracked):
-            ended = _gone(tracked.status.pod_name or "")
-            await self._pipeline.crash(tracked, ended.reason, ended.message)
-            return
-        message = f"the executor on pod {tracked.status.pod_name} does not know it (it has restarted)"
-        await self._ask_until_told(tracked, replace(LOST, message=message))
-
-    async def _ask_until_told(self, tracked: Tracked, unknown: Termination) -> None:
-        """Asks its executor until that answers: a result is folded in; one that does not know it has lost it."""
-        while tracked.stage is Stage.RUNNING:
+        while tracked.stage is Stage.RUNNING and not tracked.pod_url:
             try:
-                state = await self._ask(tracked)
-            except ExecutorUnreachable:
+                pod = await self._inquiry.read_pod(tracked.status.pod_name or "")
+            except KubeError as error:
+                logger.warning("a pod could not be read", pod=tracked.status.pod_name, error=str(error))
                 await asyncio.sleep(_ASK_AGAIN_S)
                 continue
-            if state is None:
-                await self._pipeline.crash(tracked, unknown.reason, unknown.message)
-            elif state.result is not None:
-                await self._fold_in(tracked, state.result)
-            return
+            if pod is None or not pod.ip:
+                ended = gone(tracked.status.pod_name or "")
+                await self._pipeline.crash(tracked, ended.reason, ended.message)
+                return
+            self.see_pod(pod)
+            tracked.pod_url = pod.url
+            self._pipeline.placement.occupy(tracked.uid, pod.name)
+        await self._ask_until_told(tracked)
 
-    async def _pod_is_gone(self, tracked: Tracked) -> bool:
-        """Whether the pod that was to run it is gone, by a live read; takes the pod over when it is there."""
-        name = tracked.status.pod_name or ""
-        try:
-            pod = parse_pod(await self._kube.get(names.core_path(self._namespace, "pods", name)))
-        except KubeNotFound:
-            return True
-        except KubeError as error:
-            logger.warning("a pod could not be read", pod=name, error=str(error))
-            return False
-        if pod is None:
-            return True
-        self.see_pod(pod)
-        tracked.pod_url = pod.url
-        self._pipeline.placement.occupy(tracked.uid, pod.name)
-        return pod.finished
-
-    async def sweep(self) -> None:
-        """Watches deadlines and long waits, until cancelled."""
-        while True:
-            await asyncio.sleep(_SWEEP_S)
-            self.check_times()
-
-    def check_times(self) -> None:
-        """Starts what the time asks for: those that wait long say so, those that are overdue are asked about."""
-        self._pipeline.tell_waiting()
-        now = self._now()
-        for tracked in self._pipeline.registry:
-            if tracked.stage is Stage.RUNNING and tracked.deadline is not None and now > tracked.deadline:
-                tracked.deadline = None
-                self._pipeline.spawn(self._overdue(tracked), tracked)
-
-    async def _overdue(self, tracked: Tracked) -> None:
-        """Asks once more; without a result there is none to come."""
-        state: ExecutionState | None = None
-        try:
-            state = await self._ask(tracked)
-        except ExecutorUnreachable as error:
-            logger.warning("an overdue Execution's executor does not answer", error=str(error))
-        if state is not None and state.result is not None:
-            await self._fold_in(tracked, state.result)
-            return
-        if state is not None:
-            await self._try_cancel(tracked)
-        message = f"no result from pod {tracked.status.pod_name} although its time is over"
-        await self._pipeline.crash(tracked, LOST.reason, message)
-
-    async def _try_cancel(self, tracked: Tracked) -> None:
-        try:
-            await self._executors.cancel(tracked.pod_url, tracked.execution.execution_id)
-        except ExecutorUnreachable as error:
-            logger.warning("an overdue Execution could not be cancelled", error=str(error))
-
-    async def _ask(self, tracked: Tracked) -> ExecutionState | None:
-        if not tracked.pod_url:
-            raise ExecutorUnreachable("its pod is not known")
-        async with self._asks:
-            return await self._executors.ask(tracked.pod_url, tracked.execution.execution_id)
-
-    async def _fold_in(self, tracked: Tracked, result: ExecutionResult) -> None:
-        await self._pipeline.finish(tracked, tracked.attempt, ResultReport.of(result))
+    async def _ask_until_told(self, tracked: Tracked, unknown: Termination | None = None) -> None:
+        """Asks its executor until that answers, or until its pod can answer no more."""
+        while tracked.stage is Stage.RUNNING:
+            pod = self._pipeline.pods.get(tracked.status.pod_name or "")
+            if pod is not None and pod.finished:
+                ended = classify(pod)
+                await self._pipeline.crash(tracked, ended.reason, ended.message)
+                return
+            try:
+                await self._inquiry.ask(tracked, unknown)
+                return
+            except ExecutorUnreachable:
+                await asyncio.sleep(_ASK_AGAIN_S)
 
     # --- the list ---------------------------------------------------------------------------------------------
 
@@ -187,20 +136,34 @@ class Recovery:
         Raises:
             KubeError: a list could not be read, or a kind is not there.
         """
-        async for page in self._kube.list_pages(names.pools_path()):
-            for body in page:
-                try:
-                    self._pipeline.see_pool(parse_pool(body))
-                except ValidationError:
-                    logger.exception("an ExecutorPool cannot be read", pool=body["metadata"]["name"])
-                self._pipeline.changed(body["metadata"]["name"])
+        await self._load_pools()
         await self._load_pods()
         before = {tracked.uid for tracked in self._pipeline.registry}
         listed = await self._list_executions()
+        registry = self._pipeline.registry
+        self._undelivered = {
+            execution.uid
+            for execution in listed
+            if registry.get(execution.uid) is None and not registry.was_dropped(execution.uid)
+        }
         for execution in sorted(listed, key=lambda execution: execution.order):
             self._pipeline.see(execution)
         for uid in before - {execution.uid for execution in listed}:
             await self.confirm_lost(uid)
+
+    async def _load_pools(self) -> None:
+        unlisted = set(self._pipeline.pools)
+        async for page in self._kube.list_pages(names.pools_path()):
+            for body in page:
+                name = body["metadata"]["name"]
+                unlisted.discard(name)
+                try:
+                    self._pipeline.see_pool(parse_pool(body))
+                except ValidationError:
+                    logger.exception("an ExecutorPool cannot be read", pool=name)
+                self._pipeline.changed(name)
+        for name in unlisted:
+            self._pipeline.lose_pool(name)
 
     async def _load_pods(self) -> None:
         known = {pod.name for pod in self._pipeline.pods}
@@ -212,6 +175,7 @@ class Recovery:
                     self.see_pod(pod)
         for name in known:
             self.lose_pod(name)
+        self._pipeline.containers.listed({pod.uid for pod in self._pipeline.pods})
 
     async def _list_executions(self) -> list[Execution]:
         listed: list[Execution] = []
@@ -222,6 +186,10 @@ class Recovery:
                 if execution is not None:
                     listed.append(execution)
         return listed
+
+    def deliver(self, uid: str) -> None:
+        """The watch has told something about an Execution."""
+        self._undelivered.discard(uid)
 
     def miss(self, uid: str) -> None:
         """An Execution has left the watch."""
@@ -251,30 +219,18 @@ class Recovery:
             else:
                 self._pipeline.see(live)
 
-    async def cancel_orphans(self) -> None:
-        """Kills what runs on the executors and belongs to no Execution: deleted while no controller ran."""
-        for pod in self._pipeline.pods:
-            if not self._pipeline.pods.accepts(pod):
-                continue
-            try:
-                for execution_id in await self._executors.list_active(pod.url):
-                    if self._pipeline.registry.owner(execution_id) is None:
-                        logger.warning("an orphan is cancelled", pod=pod.name, execution_id=execution_id)
-                        await self._executors.cancel(pod.url, execution_id)
-            except ExecutorUnreachable as error:
-                logger.warning("an executor could not be asked for orphans", pod=pod.name, error=str(error))
-
     async def resync(self) -> None:
         """Repairs what lost watch events left behind, until cancelled."""
-        await self.cancel_orphans()
+        self._undelivered.clear()
         while True:
-            await asyncio.sleep(RESYNC_S)
+            await asyncio.sleep(min(RESYNC_S, RESYNC_AFTER_A_MISS_S) if self._undelivered else RESYNC_S)
+            missed = len(self._undelivered)
             try:
                 await self.load()
             except KubeError as error:
                 logger.warning("the resync could not read the API server", error=str(error))
-
-
-def _gone(pod: str) -> Termination:
-    message = f"the executor pod {pod} is gone, and nothing says how its container ended"
-    return Termination(LOST.exit_reason, LOST.exit_code, LOST.reason, message)
+                continue
+            if missed:
+                logger.warning("the watch has not delivered Executions that the list has", missed=missed)
+            for tell in self.resynced:
+                tell(missed)

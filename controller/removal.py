@@ -28,11 +28,13 @@ class Removal:
         self._pools = pools
         self._now = now
         self._due: list[tuple[datetime, str, str]] = []
+        self.is_held: Callable[[Execution], bool] = lambda execution: False
+        """Whether it must not go yet; who says so notes it again later."""
 
     def note(self, execution: Execution) -> None:
         """Remembers when an ended Execution is to go, if ever."""
         ttl_s = find_ttl_s(execution, self._pools.get(execution.spec.pool))
-        if ttl_s is None or not execution.ended:
+        if ttl_s is None or not execution.ended or self.is_held(execution):
             return
         ended = execution.status.completion_time or self._now()
         path = names.execution_path(execution.namespace, execution.name)

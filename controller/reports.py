@@ -7,12 +7,15 @@ from typing import Any, Final
 from contracts.control_plane_api import ResultReport
 from controller.facts import HeartbeatSeen
 from controller.pipeline import Pipeline, mark_of
+from controller.relay.relay import Relay
 from controller.report_tokens import ReportTokens
 from controller.resources import Execution
-from controller.status import FINISHED, condition_of
+from controller.status import FINISHED, condition_of, fits_status
 from controller.tracking import Ended, Stage
 
 HEARTBEAT_WRITE_S: Final = 5.0
+HEARTBEAT_RELAY_S: Final = 3.0
+"""Executors send one every 5 ± 1 s; one that sends more shall not crowd out the others'."""
 _ATTEMPTS: Final = range(1, 12)
 """spec.maxRetries is 10 at most."""
 
@@ -20,31 +23,49 @@ _ATTEMPTS: Final = range(1, 12)
 class Reports:
     """Behind the routes of ``server``."""
 
-    def __init__(self, pipeline: Pipeline, tokens: ReportTokens, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self, pipeline: Pipeline, tokens: ReportTokens, now: Callable[[], datetime], relay: Relay | None = None
+    ) -> None:
+        """``relay`` is None where no Control Plane is configured."""
         self._pipeline = pipeline
         self._tokens = tokens
         self._now = now
+        self._relay = relay
 
     def find_attempt(self, execution_id: str, token: str) -> int | None:
         """The attempt that a report token stands for; None when it stands for none of this execution's."""
         return self._tokens.find_attempt(execution_id, token, _ATTEMPTS)
 
-    async def take(self, execution_id: str, attempt: int, report: ResultReport) -> int:
+    def must_wait(self, execution_id: str) -> bool:
+        """Whether a large result that is written already would only be refused for now: nobody need read it."""
+        ended = self._pipeline.registry.ended(execution_id)
+        return self._relay is not None and ended is not None and self._relay.must_wait(ended.uid)
+
+    async def take(self, execution_id: str, attempt: int, report: ResultReport, size: int = 0) -> int:
         """A result: written first, then answered with 201, 200 (a repeat), 404 or 409 (it has ended otherwise).
+
+        503: it is written as far as there is room for it, and the executor shall hold it until the Control Plane
+        has taken it whole. ``size`` is the report's in bytes.
 
         Raises:
             KubeError: the Execution is not known here, and the server could not be asked.
         """
+        status, uid = await self._take(execution_id, attempt, report)
+        if status not in (200, 201) or self._relay is None or fits_status(report):
+            return status
+        return status if await self._relay.take_whole(uid, report, size) else 503
+
+    async def _take(self, execution_id: str, attempt: int, report: ResultReport) -> tuple[int, str]:
         tracked = self._pipeline.registry.owner(execution_id)
         if tracked is not None:
             if attempt != tracked.attempt:
-                return 409
+                return 409, tracked.uid
             if await self._pipeline.finish(tracked, attempt, report):
-                return 201
+                return 201, tracked.uid
         ended = self._pipeline.registry.ended(execution_id) or await self._look_up(execution_id)
         if ended is None:
-            return 404
-        return 200 if ended.attempt == attempt and ended.report == mark_of(report) else 409
+            return 404, ""
+        return (200 if ended.attempt == attempt and ended.report == mark_of(report) else 409), ended.uid
 
     async def _look_up(self, execution_id: str) -> Ended | None:
         """How it ended before this process started: the answer to its report may have been lost with the last one."""
@@ -61,11 +82,19 @@ class Reports:
         if tracked is None or tracked.attempt != attempt or tracked.stage is not Stage.RUNNING:
             return False
         now = self._now()
+        tracked.hear(now)
+        if self._relay is not None and _is_over(tracked.last_beat_relayed, now):
+            tracked.last_beat_relayed = now
+            self._relay.beat(execution_id, progress, now)
         last = tracked.last_beat_written or tracked.status.start_time
         if last is None or (now - last).total_seconds() >= HEARTBEAT_WRITE_S:
             tracked.last_beat_written = now
             self._pipeline.record_soon(tracked, HeartbeatSeen(attempt, progress, now))
         return True
+
+
+def _is_over(last: datetime | None, now: datetime) -> bool:
+    return last is None or (now - last).total_seconds() >= HEARTBEAT_RELAY_S
 
 
 def _written_mark(execution: Execution) -> tuple[str, int | None]:

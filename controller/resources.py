@@ -82,6 +82,7 @@ class Pool:
     generation: int
     spec: ExecutorPoolSpec
     status: ExecutorPoolStatus
+    resource_version: str = ""
 
 
 def parse_pool(body: Body) -> Pool:
@@ -97,6 +98,7 @@ def parse_pool(body: Body) -> Pool:
         generation=metadata.get("generation", 1),
         spec=ExecutorPoolSpec.model_validate(body.get("spec") or {}),
         status=ExecutorPoolStatus.model_validate(body.get("status") or {}),
+        resource_version=metadata.get("resourceVersion", ""),
     )
 
 
@@ -108,6 +110,7 @@ class TerminatedContainer:
     reason: str
     message: str
     finished: datetime | None
+    container_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +134,9 @@ class Pod:
     evicted: str
     unschedulable: str
     capacity: int | None = None
+    container_id: str = ""
+    """Which run of the executor container runs now, as the runtime names it; empty when none does."""
+    resource_version: str = ""
 
     @property
     def url(self) -> str:
@@ -172,6 +178,8 @@ def parse_pod(body: Body) -> Pod | None:
         evicted=_eviction(status, conditions),
         unschedulable=_unschedulable(conditions),
         capacity=_capacity(body),
+        container_id=_container_id(container) if "running" in state else "",
+        resource_version=metadata.get("resourceVersion", ""),
     )
 
 
@@ -184,7 +192,13 @@ def _terminated(state: Body | None) -> TerminatedContainer | None:
         reason=state.get("reason", ""),
         message=(state.get("message") or "").strip(),
         finished=parse_time(finished) if finished else None,
+        container_id=_container_id(state),
     )
+
+
+def _container_id(status: Body) -> str:
+    """Without the runtime's name in front (``containerd://``)."""
+    return str(status.get("containerID") or "").rpartition("//")[2]
 
 
 def _eviction(status: Body, conditions: Mapping[str, Body]) -> str:

@@ -6,7 +6,7 @@ lifecycle call says never ends an Execution: only the API server's view of the p
 """
 
 import asyncio
-import hmac
+import re
 from collections.abc import Callable
 from typing import Final, TypeVar
 
@@ -36,6 +36,8 @@ _LARGE_BYTES: Final = 1_048_576
 _LARGE_AT_A_TIME: Final = 2
 _SMALL_BYTES: Final = 65_536
 _TOKEN_LENGTH: Final = 512
+_LENGTH: Final = re.compile("[0-9]{1,18}")
+_HOLD_S: Final = 30
 _Model = TypeVar("_Model", bound=BaseModel)
 logger = get_logger(__name__)
 
@@ -53,11 +55,11 @@ class InternalApi:
     """The routes, thin: who asks, what they say, what the pipeline answers."""
 
     def __init__(
-        self, reports: Reports, pipeline: Pipeline, read_token: Callable[[], str], ready: Callable[[], bool]
+        self, reports: Reports, pipeline: Pipeline, matches_token: Callable[[str], bool], ready: Callable[[], bool]
     ) -> None:
         self._reports = reports
         self._pipeline = pipeline
-        self._read_token = read_token
+        self._matches_token = matches_token
         self._ready = ready
         self._large = asyncio.Semaphore(_LARGE_AT_A_TIME)
 
@@ -77,6 +79,7 @@ class InternalApi:
         said = _parse(ContainerReady, await _read(request, _SMALL_BYTES))
         pod = self._pipeline.pods.say_ready(said.pod_name, said.ready_at)
         if pod is not None:
+            self._pipeline.containers.see(pod, ready=True)
             self._pipeline.schedule(pod.pool)
         logger.info("executor ready", pod=said.pod_name, container_id=said.container_id)
         return Response(status_code=204)
@@ -86,6 +89,9 @@ class InternalApi:
         self._check_shared_token(request)
         said = _parse(ContainerExited, await _read(request, _SMALL_BYTES))
         self._pipeline.pods.say_exited(said.pod_name)
+        pod = self._pipeline.pods.get(said.pod_name)
+        if pod is not None:
+            self._pipeline.containers.say_exited(pod, request.client.host if request.client else "", said)
         logger.info("executor exits", pod=said.pod_name, exit_code=said.exit_code, exit_reason=said.exit_reason)
         return Response(status_code=204)
 
@@ -99,24 +105,31 @@ class InternalApi:
     async def result(self, execution_id: str, request: Request) -> Response:
         """How an execution ended; answered once it is written."""
         attempt = self._check_report_token(execution_id, request)
+        declared = _declared_length(request)
+        size = MAX_REPORT_BYTES if declared is None else declared
+        if size > _LARGE_BYTES and self._reports.must_wait(execution_id):
+            await _discard(request)
+            return _answer_held(execution_id)
         report = await self._read_report(request)
         if report.execution_id != execution_id:
             raise _Refused(422, "execution_id in the body is not the one in the path")
         try:
-            status = await self._reports.take(execution_id, attempt, report)
+            status = await self._reports.take(execution_id, attempt, report, size)
         except KubeError:
             raise _Refused(503, "the API server does not answer") from None
+        if status == 503:
+            return _answer_held(execution_id)
         return JSONResponse({"execution_id": execution_id}, status_code=status)
 
     async def _read_report(self, request: Request) -> ResultReport:
-        length = request.headers.get("content-length", "")
-        if length.isdigit() and int(length) <= _LARGE_BYTES:
+        length = _declared_length(request)
+        if length is not None and length <= _LARGE_BYTES:
             return _parse(ResultReport, await _read(request, _LARGE_BYTES))
         async with self._large:
             return _parse(ResultReport, await _read(request, MAX_REPORT_BYTES))
 
     def _check_shared_token(self, request: Request) -> None:
-        if not hmac.compare_digest(_bearer(request).encode(), self._read_token().encode()):
+        if not self._matches_token(_bearer(request)):
             raise _Refused(401, "the bearer token is missing or wrong")
         self._check_ready()
 
@@ -141,9 +154,15 @@ def _bearer(request: Request) -> str:
     return token.strip() if scheme.lower() == "bearer" and len(token) <= _TOKEN_LENGTH else ""
 
 
+def _declared_length(request: Request) -> int | None:
+    """Bytes, by the header; None without one that can be read: what comes is counted in any case."""
+    text = request.headers.get("content-length", "")
+    return int(text) if _LENGTH.fullmatch(text) else None
+
+
 async def _read(request: Request, limit: int) -> bytes:
-    length = request.headers.get("content-length", "")
-    if length.isdigit() and int(length) > limit:
+    length = _declared_length(request)
+    if length is not None and length > limit:
         raise _Refused(413, f"the body is longer than {limit} bytes")
     raw = bytearray()
     async for chunk in request.stream():
@@ -151,6 +170,21 @@ async def _read(request: Request, limit: int) -> bytes:
         if len(raw) > limit:
             raise _Refused(413, f"the body is longer than {limit} bytes")
     return bytes(raw)
+
+
+async def _discard(request: Request) -> None:
+    """Takes a body off the wire, so that its sender reads the answer; keeps nothing of it."""
+    received = 0
+    async for chunk in request.stream():
+        received += len(chunk)
+        if received > MAX_REPORT_BYTES:
+            raise _Refused(413, f"the body is longer than {MAX_REPORT_BYTES} bytes")
+
+
+def _answer_held(execution_id: str) -> Response:
+    text = "written; the Control Plane has not taken all of it yet, so keep it and send it again"
+    body = {"execution_id": execution_id, "description": text}
+    return JSONResponse(body, status_code=503, headers={"Retry-After": str(_HOLD_S)})
 
 
 def _parse(model: type[_Model], raw: bytes) -> _Model:

@@ -1,14 +1,20 @@
 """What the controller takes from its environment, checked before anything starts."""
 
+import hmac
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, Field, StringConstraints, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from contracts.bounds import TOKEN_OVERLAP_S
 from controller.errors import SettingsError
 
 _Name = Annotated[str, StringConstraints(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
+_AppArmor = Annotated[str, StringConstraints(pattern=r"^(Unconfined|RuntimeDefault|Localhost/.+)?$")]
 _Port = Annotated[int, Field(ge=1, le=65_535)]
 
 _EXAMPLES = {
@@ -23,7 +29,22 @@ _EXAMPLES = {
     "HEALTH_PORT": "8081",
     "LOG_LEVEL": "INFO",
     "EXECUTOR_IMAGE_PULL_POLICY": "IfNotPresent",
+    "CONTROL_PLANE_URL": "https://control-plane.example/api",
+    "CONTROL_PLANE_TOKEN_FILE": "/var/run/secrets/sandbox-executor-control-plane/token",
+    "APPARMOR_PROFILE": "Localhost/sandbox-executor",
 }
+
+
+def _check_control_plane_url(value: str) -> str:
+    if not value:
+        return value
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment or parts.username:
+        raise ValueError("must be http:// or https://, a host, and at most a port and a path")
+    return value
+
+
+_ControlPlaneUrl = Annotated[str, AfterValidator(_check_control_plane_url)]
 
 
 class Settings(BaseSettings):
@@ -36,6 +57,9 @@ class Settings(BaseSettings):
     executor_image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
     executor_secret_name: _Name
     service_name: _Name
+    pod_name: str = Field(default="", description="Of the controller's own pod, with its uid and address; empty:")
+    pod_uid: str = Field(default="", description="it runs in none, and publishes no address for executors.")
+    pod_ip: str = ""
     internal_api_port: _Port = 8080
     health_port: _Port = 8081
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
@@ -43,7 +67,21 @@ class Settings(BaseSettings):
     execute_api_token_file: Path
     report_key_file: Path
     seccomp_profile: str = Field(default="", description="Below the kubelet's seccomp folder; empty: RuntimeDefault.")
+    apparmor_profile: _AppArmor = Field(
+        default="", description="Localhost/NAME or a type; empty: the runtime's choice."
+    )
     secret_namespaces: str = Field(default="", description="Comma-separated; where secretKeyRef is allowed.")
+
+    control_plane_url: _ControlPlaneUrl = Field(default="", description="May carry a path prefix; empty: none is told.")
+    control_plane_token_file: Path | None = Field(default=None, validate_default=True)
+    control_plane_ca_file: Path | None = Field(default=None, description="Trusted instead of the system's, for https.")
+
+    @field_validator("control_plane_token_file")
+    @classmethod
+    def _token_for_a_url(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        if value is None and info.data.get("control_plane_url"):
+            raise ValueError("CONTROL_PLANE_URL is set, so the file with its token must be named")
+        return value
 
     @property
     def namespaces_with_secrets(self) -> frozenset[str]:
@@ -67,12 +105,18 @@ def load_settings() -> Settings:
 
 
 class TokenFile:
-    """A secret in a file, read again when the file changes, so that it can be rotated without a restart."""
+    """A secret in a file, read again when the file changes, so that it can be rotated without a restart.
 
-    def __init__(self, path: Path) -> None:
+    The secret before that still counts for ``bounds.TOKEN_OVERLAP_S``, by the file's time and ``now`` (Unix seconds).
+    """
+
+    def __init__(self, path: Path, now: Callable[[], float] = time.time) -> None:
         self._path = path
+        self._now = now
         self._seen: tuple[int, int] | None = None
         self._value = ""
+        self._previous = ""
+        self._changed_at = 0.0
 
     def read(self) -> str:
         """The secret without surrounding white space.
@@ -83,10 +127,35 @@ class TokenFile:
         try:
             stat = self._path.stat()
             if (stat.st_mtime_ns, stat.st_ino) != self._seen:
-                self._value = self._path.read_text().strip()
+                self._take(self._path.read_text().strip(), stat.st_mtime)
                 self._seen = (stat.st_mtime_ns, stat.st_ino)
         except (OSError, UnicodeDecodeError) as error:
             raise SettingsError(f"cannot read the secret file {self._path.name}: {type(error).__name__}") from None
-        if not self._value:
-            raise SettingsError(f"the secret file {self._path.name} is empty")
         return self._value
+
+    def read_previous(self) -> str | None:
+        """The secret before the last rotation, for as long as somebody may not have the new one yet.
+
+        Raises:
+            SettingsError: as ``read``.
+        """
+        self.read()
+        recent = abs(self._now() - self._changed_at) <= TOKEN_OVERLAP_S
+        return self._previous if self._previous and recent else None
+
+    def matches(self, presented: str) -> bool:
+        """Whether somebody showed the secret, or the one before it while that counts; in constant time.
+
+        Raises:
+            SettingsError: as ``read``.
+        """
+        known = [self.read(), self.read_previous()]
+        shown = presented.encode("utf-8", "replace")
+        return any(hmac.compare_digest(value.encode(), shown) for value in known if value)
+
+    def _take(self, value: str, changed_at: float) -> None:
+        if not value:
+            raise SettingsError(f"the secret file {self._path.name} is empty")
+        if value != self._value:
+            self._previous, self._changed_at = self._value, changed_at
+        self._value = value

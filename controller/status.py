@@ -21,11 +21,12 @@ from contracts.execution import (
 )
 from contracts.kube import Condition
 from controller.conditions import ConditionStatus, find_condition, make_condition, merge_conditions
-from controller.facts import Cancelled, Claimed, ContainerLost, Fact, HeartbeatSeen, Refused, ResultSeen, Waits
+from controller.facts import Cancelled, Claimed, ContainerLost, Fact, HeartbeatSeen, Refused, Relayed, ResultSeen, Waits
 
 SCHEDULED: Final = "Scheduled"
 FINISHED: Final = "Finished"
 SUCCEEDED: Final = "Succeeded"
+REPORTED: Final = "Reported"
 
 _PHASE_OF_REPORT: Final[Mapping[str, Phase]] = {
     "success": "Succeeded",
@@ -45,7 +46,7 @@ def advance(status: ExecutionStatus, fact: Fact, generation: int | None = None) 
         generation: the generation of the spec that was acted on, for ``observedGeneration``.
     """
     if status.phase in TERMINAL_PHASES:
-        return None
+        return _report(status, fact, generation) if isinstance(fact, Relayed) else None
     after = _fold(status, fact, generation)
     if after is None or after == status:
         return None
@@ -58,7 +59,8 @@ def _fold(status: ExecutionStatus, fact: Fact, generation: int | None) -> Execut
         case Waits():
             return None if running else _wait(status, fact, generation)
         case Claimed():
-            return _claim(status, fact, generation) if fact.attempt > (status.attempt or 0) else None
+            # What runs is never claimed over: another leader may have claimed it, and its executor may have it.
+            return None if running or fact.attempt <= (status.attempt or 0) else _claim(status, fact, generation)
         case Refused():
             return _refuse(status, fact, generation)
         case Cancelled():
@@ -70,6 +72,16 @@ def _fold(status: ExecutionStatus, fact: Fact, generation: int | None) -> Execut
         case ContainerLost() if running and fact.attempt == status.attempt:
             return _crash(status, fact, generation)
     return None
+
+
+def _report(status: ExecutionStatus, fact: Relayed, generation: int | None) -> ExecutionStatus | None:
+    """What the Control Plane has heard; once it has heard the end, that stays so."""
+    before = find_condition(status.conditions, REPORTED)
+    if before is not None and before.status == "True":
+        return None
+    condition = make_condition(REPORTED, fact.status, fact.reason, fact.message, fact.time, generation)
+    after = status.model_copy(update={"conditions": merge_conditions(status.conditions, condition)})
+    return None if after == status else after
 
 
 def _wait(status: ExecutionStatus, fact: Waits, generation: int | None) -> ExecutionStatus | None:
@@ -188,6 +200,14 @@ def _return_value(report: ResultReport) -> dict[str, Any]:
     if size > bounds.STATUS_RETURN_VALUE_BYTES:
         return {"return_value": None, "return_value_truncated": True}
     return {"return_value": report.return_value, "return_value_truncated": None}
+
+
+def fits_status(report: ResultReport) -> bool:
+    """Whether a status has room for all of a result."""
+    kept = {**_streams(report), **_return_value(report), **_artifacts(report)}
+    streams = max(kept["stdout_bytes"], kept["stderr_bytes"])
+    whole = kept["artifacts_total"] == len(kept["artifacts"] or ()) and not kept["return_value_truncated"]
+    return whole and streams <= bounds.STATUS_STREAM_BYTES
 
 
 def _artifacts(report: ResultReport) -> dict[str, Any]:

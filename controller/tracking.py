@@ -48,6 +48,11 @@ class Tracked:
     deleted: bool = False
     deadline: datetime | None = None
     last_beat_written: datetime | None = None
+    last_beat_relayed: datetime | None = None
+    heard: datetime | None = None
+    """When its executor was last heard of: a heartbeat, an answer, or the claim or adoption that began it."""
+    ask_after: datetime | None = None
+    """When its silent executor is asked next; None while it is being asked."""
     dispatched: asyncio.Event = field(default_factory=asyncio.Event)
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -72,8 +77,12 @@ class Tracked:
 
     def observe(self, execution: Execution) -> None:
         """Takes over an object from a watch or a read, unless it is older than what is known."""
-        if _is_newer(execution.resource_version, self.execution.resource_version):
+        if is_newer(execution.resource_version, self.execution.resource_version):
             self.execution = execution
+
+    def hear(self, now: datetime) -> None:
+        """Its executor is there."""
+        self.heard = self.ask_after = now
 
     def expect_end(self, now: datetime, within_s: float | None = None) -> None:
         """Sets the deadline after which the executor is asked: the timeout and a grace, or sooner."""
@@ -85,9 +94,14 @@ class Tracked:
         self.deadline = start + timedelta(seconds=self.execution.spec.timeout_seconds + GRACE_S)
 
 
-def _is_newer(version: str, than: str) -> bool:
+def is_newer(version: str, than: str) -> bool:
     """Resource versions of one kind can be ordered as numbers (KEP-5504); where they are none, the last read wins."""
     return int(version) > int(than) if version.isdigit() and than.isdigit() else version != than
+
+
+def is_older(version: str, than: str) -> bool:
+    """The other way about; the last read is no older where they are no numbers."""
+    return version != than and not is_newer(version, than)
 
 
 @dataclass(frozen=True, slots=True)

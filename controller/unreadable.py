@@ -31,7 +31,8 @@ async def parse_or_refuse(body: Mapping[str, Any], kube: KubeClient, now: dateti
     if status is None or (body.get("status") or {}).get("phase") == "Running":
         return None
     try:
-        await kube.merge_status(names.execution_path(metadata["namespace"], metadata["name"]), status.to_kube())
+        path = names.execution_path(metadata["namespace"], metadata["name"])
+        await kube.merge_status(path, status.to_kube(), metadata.get("resourceVersion", ""))
     except KubeError as problem:
         logger.warning("an unreadable Execution could not be rejected", error=str(problem), name=metadata["name"])
     return None

@@ -6,11 +6,14 @@ controller would need to read every pod of the cluster. Why so: ``docs/decisions
 
 import asyncio
 from collections.abc import Coroutine
+from dataclasses import dataclass, field
 from typing import Any
 
+import aiohttp
 import kopf
 from kubernetes.aio.client import Configuration
 
+from controller.clients.redirects import refuse_redirects
 from controller.handlers import Targets, register_cluster_handlers, register_namespace_handlers, set_selectors
 
 
@@ -65,18 +68,37 @@ class Watches:
             **scope,
         )
 
-    async def _login(self, **_: Any) -> kopf.ConnectionInfo:
-        """kopf's credentials, from the same configuration as ours; asked for again when one is refused."""
-        configuration = self._configuration
-        authorization = await configuration.get_api_key_with_prefix("BearerToken", alias="authorization") or ""
-        return kopf.ConnectionInfo(
-            server=configuration.host,
-            ca_path=configuration.ssl_ca_cert or None,
-            insecure=not configuration.verify_ssl,
-            token=authorization.partition(" ")[2] or None,
-            certificate_path=configuration.cert_file or None,
-            private_key_path=configuration.key_file or None,
-        )
+    async def _login(self, **_: Any) -> kopf.AiohttpSession:
+        """kopf's session, from the same configuration as ours; asked for again when its token is refused."""
+        return await open_session(self._configuration)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Session(kopf.AiohttpSession):
+    """Equal to another with the same token: kopf gives up when it is handed again what was refused before."""
+
+    aiohttp_session: aiohttp.ClientSession = field(compare=False)
+    token: str | None = field(repr=False)
+
+
+async def open_session(configuration: Configuration) -> kopf.AiohttpSession:
+    """A session of kopf's that follows no redirect and takes no proxy from the environment; kopf closes it."""
+    authorization = await configuration.get_api_key_with_prefix("BearerToken", alias="authorization") or ""
+    info = kopf.ConnectionInfo(
+        server=configuration.host,
+        ca_path=configuration.ssl_ca_cert or None,
+        insecure=not configuration.verify_ssl,
+        token=authorization.partition(" ")[2] or None,
+        certificate_path=configuration.cert_file or None,
+        private_key_path=configuration.key_file or None,
+    )
+    session = aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, ssl=info.as_ssl_context()),
+        headers=info.as_http_headers(),
+        trust_env=False,
+        middlewares=(refuse_redirects,),
+    )
+    return _Session(server=info.server, aiohttp_session=session, token=info.token)
 
 
 def _make_settings() -> kopf.OperatorSettings:

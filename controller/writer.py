@@ -8,12 +8,12 @@ import asyncio
 from enum import Enum
 from typing import Any, Final
 
-from contracts.execution import ExecutionStatus
+from contracts.execution import TERMINAL_PHASES, ExecutionStatus
 from contracts.kube import API_VERSION, EXECUTION_KIND
-from controller import names
+from controller import names, reported
 from controller.clients.kube import KubeClient
 from controller.errors import KubeConflict, KubeNotFound, KubeUnavailable
-from controller.facts import Cancelled, Claimed, ContainerLost, Fact, Refused, ResultSeen
+from controller.facts import Cancelled, Claimed, ContainerLost, Fact, Refused, Relayed, ResultSeen
 from controller.logs import get_logger
 from controller.resources import Execution, parse_execution
 from controller.status import advance
@@ -32,10 +32,11 @@ class Written(Enum):
 
 
 class StatusWriter:
-    """The only writer of Executions' status."""
+    """The only writer of Executions' status. ``relays``: an end is marked as still to be told to a Control Plane."""
 
-    def __init__(self, kube: KubeClient) -> None:
+    def __init__(self, kube: KubeClient, *, relays: bool = False) -> None:
         self._kube = kube
+        self._relays = relays
 
     async def record(self, tracked: Tracked, fact: Fact) -> Written:
         """Folds a fact into the status and writes it; tries until the API server has answered."""
@@ -45,7 +46,7 @@ class StatusWriter:
                 if tracked.deleted:
                     return Written.GONE
                 execution = tracked.execution
-                after = advance(execution.status, fact, execution.generation)
+                after = self._advance(execution, fact)
                 if after is None:
                     return Written.YES if _is_ours(execution.status, fact) else Written.NO
                 if isinstance(fact, Claimed) and (tracked.stop_wanted or tracked.execution.deleting):
@@ -61,6 +62,12 @@ class StatusWriter:
                     logger.warning("the API server did not take a status", error=str(error), tries=tries)
                     await asyncio.sleep(_BACKOFF_S[min(tries, len(_BACKOFF_S) - 1)])
                     tries += 1
+
+    def _advance(self, execution: Execution, fact: Fact) -> ExecutionStatus | None:
+        after = advance(execution.status, fact, execution.generation)
+        if after is None or isinstance(fact, Relayed) or not self._relays or after.phase not in TERMINAL_PHASES:
+            return after
+        return advance(after, reported.begin(after, fact.time), execution.generation)
 
     async def refresh(self, tracked: Tracked) -> None:
         """Reads the object anew; marks it deleted when it is gone or another one has taken its name."""

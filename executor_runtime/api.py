@@ -3,7 +3,7 @@
 import asyncio
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
 
@@ -12,6 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
+from starlette.convertors import PathConvertor, register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 from starlette.types import Receive, Scope, Send
@@ -22,10 +23,13 @@ from contracts.executor_api import (
     ExecutionState,
     Health,
     IsolationLevel,
+    LimitsEnforcement,
+    Tombstone,
     Unhealthy,
 )
 from executor_runtime import VERSION, artifacts, openapi
 from executor_runtime.errors import MethodNotAllowed, NotFound, RequestError, ValidationFailed
+from executor_runtime.fencing import Fence
 from executor_runtime.metrics import CONTENT_TYPE, Metrics
 from executor_runtime.middleware import RequestContext
 from executor_runtime.records import Record
@@ -37,6 +41,15 @@ from executor_runtime.service import Service
 _CHUNK_BYTES: Final = 256 * 1024
 
 
+class _ArtifactPath(PathConvertor):
+    """The rest of the URL, whatever it holds: Starlette's own stops at a line feed, which a name may have."""
+
+    regex = r"[\s\S]*"
+
+
+register_url_convertor("artifact", _ArtifactPath())
+
+
 @dataclass(frozen=True)
 class Api:
     """What the routes need."""
@@ -45,7 +58,9 @@ class Api:
     metrics: Metrics
     token: Token
     isolation: IsolationLevel
+    limits_enforcement: LimitsEnforcement = "watchdog"
     debug: bool = False
+    fence: Fence = field(default_factory=Fence)
 
 
 def build_app(api: Api) -> FastAPI:
@@ -65,7 +80,7 @@ def build_app(api: Api) -> FastAPI:
 def _execution_routes(api: Api) -> APIRouter:
     router = APIRouter(tags=["executions"], responses={401: openapi.UNAUTHORIZED, 500: openapi.BROKEN})
     reader = RequestReader()
-    service = api.service
+    service, fence = api.service, api.fence
 
     @router.post(
         "/execute",
@@ -76,12 +91,14 @@ def _execution_routes(api: Api) -> APIRouter:
             202: openapi.ACCEPTED,
             400: openapi.INVALID,
             409: openapi.CONFLICT,
+            412: openapi.FENCED,
             503: openapi.FULL,
         },
     )
     async def execute(request: Request) -> Response:
         wanted = await reader.read(request)
-        record = service.submit(wanted)
+        # Only now, and with no await before the run begins: a newer leader may have spoken while the body came.
+        record = service.submit(wanted, fence.admit(request.headers))
         if _prefers_async(request):
             return _answer(_accept(record), 202, {"Preference-Applied": openapi.PREFER_ASYNC})
         return Response(await service.wait(record), media_type="application/json")
@@ -108,13 +125,27 @@ def _execution_routes(api: Api) -> APIRouter:
         "/executions/{execution_id}",
         summary="Cancel an execution and wait until it has ended",
         response_model=ExecutionState,
-        responses={200: openapi.STATE, 404: openapi.NOT_FOUND},
+        responses={200: openapi.STATE, 400: openapi.BAD_HEADER, 404: openapi.NOT_FOUND, 412: openapi.FENCED},
     )
-    async def cancel_execution(execution_id: str) -> Response:
+    async def cancel_execution(execution_id: str, request: Request) -> Response:
+        fence.admit(request.headers)
         return Response((await service.cancel(execution_id)).encode(), media_type="application/json")
 
+    @router.put(
+        "/executions/{execution_id}/tombstone",
+        summary="See to it that nothing begins under an id that is unknown here",
+        response_model=ExecutionState,
+        responses={200: openapi.STATE, 201: openapi.TOMBSTONE, 400: openapi.BAD_ID, 412: openapi.FENCED},
+    )
+    async def bury_execution(execution_id: str, request: Request) -> Response:
+        fence.admit(request.headers)
+        known = service.bury(execution_id)
+        if known is None:
+            return _answer(Tombstone(execution_id=execution_id), 201)
+        return Response(known.encode(), media_type="application/json")
+
     @router.get(
-        "/executions/{execution_id}/artifacts/{path:path}",
+        "/executions/{execution_id}/artifacts/{path:artifact}",
         summary="One artifact's bytes",
         response_model=None,
         response_class=Response,
@@ -140,6 +171,8 @@ def _observation_routes(api: Api) -> APIRouter:
                 uptime_seconds=round(time.monotonic() - started, 3),
                 active_executions=api.service.active,
                 isolation=api.isolation,
+                limits_enforcement=api.limits_enforcement,
+                run_id=api.fence.run_id,
             )
         )
 

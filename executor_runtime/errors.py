@@ -10,6 +10,9 @@
         ├── NotFound             404
         ├── MethodNotAllowed     405
         ├── Conflict             409
+        │   └── Buried           409: a tombstone
+        ├── StaleEpoch           412
+        ├── OtherRun             412
         ├── QueueFull            503 with Retry-After
         │   ├── BacklogFull      503
         │   └── Terminating      503
@@ -108,8 +111,28 @@ class MethodNotAllowed(RequestError):
 class Conflict(RequestError):
     """The id is known, and this request cannot join it."""
 
-    code = ErrorCode.CONFLICT
+    code: str = ErrorCode.CONFLICT
     http_status = 409
+
+
+class Buried(Conflict):
+    """Somebody made sure that nothing begins under this id, before this request arrived."""
+
+    code = ErrorCode.TOMBSTONE
+
+
+class StaleEpoch(RequestError):
+    """A newer leader has spoken: whoever asks is none any more."""
+
+    code = ErrorCode.STALE_EPOCH
+    http_status = 412
+
+
+class OtherRun(RequestError):
+    """The request was meant for an earlier run of this executor, which may have begun it."""
+
+    code = ErrorCode.OTHER_RUN
+    http_status = 412
 
 
 class QueueFull(RequestError):

@@ -14,6 +14,10 @@ from pydantic import BaseModel
 from contracts import bounds
 from contracts.errors import ErrorBody, ErrorCode
 from contracts.executor_api import (
+    EPOCH_HEADER,
+    MAX_EPOCH,
+    RUN_HEADER,
+    RUN_ID_PATTERN,
     ExecutionAccepted,
     ExecutionList,
     ExecutionMetrics,
@@ -21,6 +25,7 @@ from contracts.executor_api import (
     ExecutionResult,
     ExecutionState,
     Health,
+    Tombstone,
     Unhealthy,
 )
 from contracts.ids import EXECUTION_ID_EXAMPLE
@@ -45,7 +50,7 @@ REQUEST_EXAMPLE: Final[Mapping[str, Any]] = {
     "timeout": 30,
     "event": {"name": "world"},
 }
-_HEALTHY: Final = Health(version="0.1.0", uptime_seconds=12.5, active_executions=1, isolation="full")
+_HEALTHY: Final = Health(version="0.1.0", uptime_seconds=12.5, active_executions=1, isolation="full", run_id=32 * "a")
 _ENDED: Final = ExecutionState(execution_id=EXECUTION_ID_EXAMPLE, state="ended", result=_RESULT)
 _TEXT_BOUNDS: Final[Mapping[str, Mapping[str, Any]]] = {
     # Bounds are in bytes, which JSON schema cannot say; no text of more characters has as few bytes.
@@ -91,6 +96,24 @@ CONFLICT: Final = _describe_error(
     f"execution_id: {EXECUTION_ID_EXAMPLE}",
     "Use a new execution_id, or send exactly the same request to join its run.",
 )
+BAD_ID: Final = _describe_error(
+    ErrorCode.VALIDATION,
+    "This is no execution id.",
+    "execution_id: must match ^exec_[0-9]{8}_[a-z0-9]{8}$",
+    f"Write exec_, the date as eight digits, _, and eight of a-z or 0-9: {EXECUTION_ID_EXAMPLE}.",
+)
+BAD_HEADER: Final = _describe_error(
+    ErrorCode.VALIDATION,
+    f"The header {EPOCH_HEADER} is not valid.",
+    f"{EPOCH_HEADER}: must be a whole number from 1 to {MAX_EPOCH}",
+    "Leave it out: only the operator's controller sends it.",
+)
+FENCED: Final = _describe_error(
+    ErrorCode.STALE_EPOCH,
+    "A newer leader has spoken to this executor.",
+    f"{EPOCH_HEADER}: 7 is older than 8",
+    "Look up who leads; only the leader's requests are taken.",
+)
 FULL: Final = _describe_error(
     ErrorCode.QUEUE_FULL,
     "All 2 slots are busy and 10 executions wait already.",
@@ -107,6 +130,9 @@ ACCEPTED: Final = _describe_answer(
     "It is accepted (Prefer: respond-async).",
 )
 STATE: Final = _describe_answer(_ENDED, "Where it is, and its result once it has ended.")
+TOMBSTONE: Final = _describe_answer(
+    Tombstone(execution_id=EXECUTION_ID_EXAMPLE), "It is unknown here; requests under this id are refused from now on."
+)
 LIST: Final = _describe_answer(
     ExecutionList(executions=[_ENDED.model_copy(update={"result": None})]), "Without their results."
 )
@@ -130,6 +156,8 @@ def build_document(app: FastAPI, token_required: bool) -> dict[str, Any]:
     for name, operations in document["paths"].items():
         for operation in operations.values():
             _give_example_id(operation)
+            if "412" in operation["responses"]:
+                operation.setdefault("parameters", []).extend(_fencing_headers(name == "/execute"))
             if token_required and name not in ("/health", "/metrics"):
                 operation["security"] = [{"bearer": []}]
     if token_required:
@@ -150,6 +178,15 @@ def _add_request_body(document: dict[str, Any]) -> None:
     operation["requestBody"] = {"required": True, "content": {"application/json": body}}
     prefer = {"type": "string", "example": PREFER_ASYNC}
     operation["parameters"] = [{"name": "Prefer", "in": "header", "required": False, "schema": prefer}]
+
+
+def _fencing_headers(run_too: bool) -> list[dict[str, Any]]:
+    epoch = {"type": "integer", "minimum": 1, "maximum": MAX_EPOCH}
+    found: list[dict[str, Any]] = [{"name": EPOCH_HEADER, "in": "header", "required": False, "schema": epoch}]
+    if run_too:
+        run = {"type": "string", "pattern": RUN_ID_PATTERN}
+        found.append({"name": RUN_HEADER, "in": "header", "required": False, "schema": run})
+    return found
 
 
 def _bound_text(schema: dict[str, Any], bounds_of_text: Mapping[str, Any]) -> None:

@@ -3,6 +3,11 @@
 Three ages, each with a bound on memory. *Active* ones have a task and clients that wait. *Recent*
 ones have their result for whoever asks again. *Faded* ones have lost their result and keep the
 digest and the status for 24 h, so that a late repeat is refused instead of run.
+
+A *tombstone* is a ``Faded`` with a digest that no request has. Who asks about an unknown id before it
+gives up on it (a controller after a failover) leaves one, so that a request still on its way is refused
+when it lands. Nothing of this outlives the process, and need not: requests that a controller sent
+to an earlier run of the executor are refused by its run id (``fencing``).
 """
 
 import asyncio
@@ -28,6 +33,7 @@ MAX_RESULT_BYTES: Final = 64 * 1_048_576
 MAX_RESULTS: Final = 1_000
 MAX_FADED: Final = 100_000
 FADED_AGE_S: Final = 24 * 3600.0
+_NO_DIGEST: Final = b""
 
 State = Literal["queued", "running", "ended"]
 
@@ -49,6 +55,8 @@ class Record:
     ticket: Ticket
     accepted_at: float
     """Monotonic seconds."""
+    epoch: int | None = None
+    """Of the controller that sent it; None: none did."""
     state: State = "queued"
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
@@ -63,14 +71,16 @@ class Record:
 
     def describe(self) -> ExecutionState:
         """The state without the result."""
-        return ExecutionState(execution_id=self.execution_id, state=self.state)
+        return ExecutionState(execution_id=self.execution_id, state=self.state, epoch=self.epoch)
 
     def encode(self) -> bytes:
         """The ``ExecutionState`` as JSON, result included: put together as it is, for it may be many megabytes."""
         result = b"null" if self.body is None else self.body
-        return b'{"execution_id":"%b","state":"%b","result":%b}' % (
+        epoch = b"null" if self.epoch is None else b"%d" % self.epoch
+        return b'{"execution_id":"%b","state":"%b","epoch":%b,"result":%b}' % (
             self.execution_id.encode(),
             self.state.encode(),
+            epoch,
             result,
         )
 
@@ -84,17 +94,18 @@ class Faded:
     status: ResultStatus | None
     ended_at: float
 
+    @property
+    def is_tombstone(self) -> bool:
+        """Whether nothing ever ran under this id, and nothing shall."""
+        return self.digest == _NO_DIGEST
+
     def encode(self) -> bytes:
         """The ``ExecutionState`` as JSON: it has ended, and its result is no longer held."""
         return ExecutionState(execution_id=self.execution_id, state="ended").model_dump_json().encode()
 
 
 class Records:
-    """Execution id → what is known of it.
-
-    A tombstone for an id that was asked about before its request arrived (failover) belongs here
-    too: a ``Faded`` with a digest that no request has.
-    """
+    """Execution id → what is known of it."""
 
     def __init__(
         self,
@@ -119,6 +130,16 @@ class Records:
     def add(self, record: Record) -> None:
         """A new execution; its id must be unknown."""
         self._active[record.execution_id] = record
+
+    def bury(self, execution_id: str) -> Record | Faded | None:
+        """What is known of this id; None, and a tombstone for another 24 h, when nothing ever ran under it."""
+        known = self.find(execution_id)
+        if known is not None and not (isinstance(known, Faded) and known.is_tombstone):
+            return known
+        self._faded[execution_id] = Faded(execution_id, _NO_DIGEST, None, self._clock.monotonic())
+        self._faded.move_to_end(execution_id)
+        self._forget_faded()
+        return None
 
     def settle(self, record: Record) -> None:
         """The execution has ended: from now on its result may fade, the oldest first."""

@@ -7,32 +7,43 @@ for them. A client that goes away changes nothing; the execution belongs to the 
 
 import asyncio
 import json
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from typing import Final
 
 import structlog
-from pydantic_core import PydanticSerializationError
+from pydantic_core import PydanticSerializationError, to_json
 
 from contracts.control_plane_api import ResultReport
 from contracts.executor_api import ExecutionMetrics, ExecutionRequest, ExecutionResult, Reason, ResultStatus
+from contracts.ids import EXECUTION_ID_EXAMPLE, EXECUTION_ID_PATTERN
 from executor_runtime import artifacts
 from executor_runtime.capture import capture
 from executor_runtime.clock import Clock
 from executor_runtime.control_plane import ControlPlane
-from executor_runtime.errors import BacklogFull, Conflict, Interrupted, NotFound, Terminating, ValidationFailed
+from executor_runtime.errors import (
+    BacklogFull,
+    Buried,
+    Conflict,
+    Interrupted,
+    NotFound,
+    Terminating,
+    ValidationFailed,
+)
 from executor_runtime.heartbeat import Heart
 from executor_runtime.metrics import Metrics
 from executor_runtime.progress import Progress
 from executor_runtime.queue import Queue
 from executor_runtime.records import Faded, Record, Records, digest_request
 from executor_runtime.report import Reporter, build_crash_report
-from executor_runtime.retention import Retention
+from executor_runtime.retention import Left, Retention
 from executor_runtime.sandbox import Job, RawRun, Sandbox, SandboxError
 from executor_runtime.secret import Redactor
 from executor_runtime.workspace import Workspace
 
 log = structlog.get_logger()
 
+_EXECUTION_ID: Final = re.compile(EXECUTION_ID_PATTERN)
 _BROKE: Final = "The executor itself failed; its log says how."
 _CANCELLED_WHILE_QUEUED: Final = "Cancelled before it started; nothing of it ran."
 
@@ -75,14 +86,14 @@ class Service:
         """Executions that run now."""
         return self._parts.queue.running
 
-    def submit(self, request: ExecutionRequest) -> Record:
+    def submit(self, request: ExecutionRequest, epoch: int | None = None) -> Record:
         """Starts an execution, or finds the one that this request started before.
 
         Without an await between look-up and entry, so that two equal requests at one moment are one run.
 
         Raises:
             ValidationFailed: this executor has no such language.
-            Conflict: the id belongs to a different request, or its result is no longer held.
+            Conflict: the id belongs to a different request or to none (a tombstone), or its result is no longer held.
             QueueFull, BacklogFull, Terminating: not now, not here.
         """
         digest = digest_request(request)
@@ -93,7 +104,7 @@ class Service:
             raise Terminating("This executor is terminating.", solution="Send the request to another executor.")
         self._check_language(request)
         self._check_backlog()
-        return self._begin(request, digest)
+        return self._begin(request, digest, epoch)
 
     async def wait(self, record: Record) -> bytes:
         """The result as JSON, once there is one.
@@ -117,7 +128,7 @@ class Service:
             NotFound: nothing is.
         """
         known = self._parts.records.find(execution_id)
-        if known is None:
+        if known is None or (isinstance(known, Faded) and known.is_tombstone):
             raise NotFound(
                 "No such execution on this executor.",
                 solution="Check the id; executions are forgotten when the executor restarts.",
@@ -130,6 +141,23 @@ class Service:
         if isinstance(known, Record) and known.state != "ended":
             self._end_early(known)
             await known.ended.wait()
+        return known
+
+    def bury(self, execution_id: str) -> Record | Faded | None:
+        """What is known of an execution; None when nothing is: then nothing will begin under its id any more.
+
+        Raises:
+            ValidationFailed: it is no execution id.
+        """
+        if not _EXECUTION_ID.fullmatch(execution_id):
+            raise ValidationFailed(
+                "This is no execution id.",
+                detail=f"execution_id: must match {EXECUTION_ID_PATTERN}",
+                solution=f"Write exec_, the date as eight digits, _, and eight of a-z or 0-9: {EXECUTION_ID_EXAMPLE}.",
+            )
+        known = self._parts.records.bury(execution_id)
+        if known is None:
+            log.info("execution_buried", execution_id=execution_id)
         return known
 
     def recent(self) -> list[Record]:
@@ -149,7 +177,7 @@ class Service:
             # Its sandbox would not end in time; it dies with this process.
             self._interrupt(record, None)
 
-    def _begin(self, request: ExecutionRequest, digest: bytes) -> Record:
+    def _begin(self, request: ExecutionRequest, digest: bytes, epoch: int | None) -> Record:
         token = request.report_token.get_secret_value() if request.report_token else None
         record = Record(
             execution_id=request.execution_id,
@@ -158,6 +186,7 @@ class Service:
             report_token=token,
             ticket=self._parts.queue.enter(request.session_id),
             accepted_at=self._parts.clock.monotonic(),
+            epoch=epoch,
         )
         self._parts.records.add(record)
         if token is not None:
@@ -194,16 +223,17 @@ class Service:
         log.info("execution_started", language=record.language)
         workspace = await self._parts.retention.enter(record.execution_id, request.session_id)
         record.workspace = workspace
-        has_artifacts = False
+        left = Left()
         try:
             job = Job.from_request(request, workspace)
             before = await _look(workspace, shared=request.session_id is not None)
             raw = await self._run_beating(job, record)
+            left = Left(usage=raw.workspace, is_over_limit=raw.overrun is not None)
             result = await asyncio.to_thread(_conclude, job, raw, before)
-            has_artifacts = bool(result.artifacts)
+            left = replace(left, has_artifacts=bool(result.artifacts))
             return result
         finally:
-            self._parts.retention.leave(workspace, request.session_id, has_artifacts)
+            self._parts.retention.leave(workspace, request.session_id, left)
 
     async def _run_beating(self, job: Job, record: Record) -> RawRun:
         upwards = self._parts.upwards
@@ -282,11 +312,19 @@ async def _look(workspace: Workspace, shared: bool) -> artifacts.Snapshot:
 
 def _conclude(job: Job, raw: RawRun, before: artifacts.Snapshot) -> ExecutionResult:
     """The result of a run that has ended. Blocks: there may be many files and long streams."""
-    return capture(job, raw, artifacts.collect(job.workspace, before))
+    # What a run over its limit has left is removed at once, so nothing of it can be fetched.
+    found = artifacts.collect(job.workspace, before) if raw.overrun is None else []
+    return capture(job, raw, found)
 
 
 def _join(known: Record | Faded, digest: bytes) -> Record:
     """The run that an equal request started."""
+    if isinstance(known, Faded) and known.is_tombstone:
+        raise Buried(
+            "This execution_id was given up before the request arrived. It is not run.",
+            detail=f"execution_id: {known.execution_id}",
+            solution="Use a new execution_id.",
+        )
     if known.digest != digest:
         raise Conflict(
             "This execution_id was used for a different request.",
@@ -318,8 +356,8 @@ def _build_result(execution_id: str, status: ResultStatus, reason: Reason, messa
 def _encode(result: ExecutionResult) -> tuple[ExecutionResult, bytes]:
     """The result and its JSON; half a surrogate pair in a return value, which no UTF-8 can hold, becomes ``?``."""
     try:
-        return result, result.model_dump_json().encode()
+        return result, to_json(result)
     except PydanticSerializationError:
         text = json.dumps(result.model_dump(mode="python"), ensure_ascii=False)
         result = ExecutionResult.model_validate_json(text.encode("utf-8", "replace"))
-        return result, result.model_dump_json().encode()
+        return result, to_json(result)

@@ -6,16 +6,23 @@ to send the controller's requests, and its tokens, anywhere else.
 
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final, Literal
 
 import aiohttp
 from pydantic import ValidationError
 
 from contracts import bounds
-from contracts.errors import ErrorBody
-from contracts.executor_api import ExecutionList, ExecutionRequest, ExecutionState, Health
-from controller.errors import ExecutorRefusal, ExecutorUnreachable
+from contracts.errors import ErrorBody, ErrorCode
+from contracts.executor_api import (
+    EPOCH_HEADER,
+    RUN_HEADER,
+    ExecutionList,
+    ExecutionRequest,
+    ExecutionState,
+    Health,
+)
+from controller.errors import ExecutorError, ExecutorFenced, ExecutorRefusal, ExecutorUnreachable
 
 _CONNECT_TIMEOUT_S: Final = 5.0
 _TIMEOUT_S: Final = 30.0
@@ -24,13 +31,30 @@ _ANSWER_BYTES: Final = 160 * 1_048_576
 _ERROR_BYTES: Final = 65_536
 _CONNECTIONS: Final = 256
 _LARGE_BYTES: Final = 262_144
+_NOT_TAKEN: Final = frozenset(
+    {ErrorCode.UNAUTHORIZED, ErrorCode.STALE_EPOCH, ErrorCode.QUEUE_FULL, ErrorCode.TERMINATING}
+)
+"""Only the executor itself says these, and nothing of the request has been begun then."""
+_Method = Literal["GET", "POST", "PUT", "DELETE"]
 
 
 class ExecutorClient:
-    """Calls executors by their URL. ``read_token`` gives the token for their API at each call."""
+    """Calls executors by their URL. ``read_token`` gives the token for their API at each call.
 
-    def __init__(self, read_token: Callable[[], str]) -> None:
+    ``read_previous`` gives the one before, where that may still be what an executor knows: its kubelet may
+    write a rotated token a minute after ours. ``read_epoch`` gives the leader's epoch, right before each call that
+    changes something there, or raises where this process does not lead.
+    """
+
+    def __init__(
+        self,
+        read_token: Callable[[], str],
+        read_previous: Callable[[], str | None] = lambda: None,
+        read_epoch: Callable[[], int | None] = lambda: None,
+    ) -> None:
         self._read_token = read_token
+        self._read_previous = read_previous
+        self._read_epoch = read_epoch
         self._session: aiohttp.ClientSession | None = None
 
     def _open(self) -> aiohttp.ClientSession:
@@ -48,17 +72,21 @@ class ExecutorClient:
         if self._session is not None:
             await self._session.close()
 
-    async def execute(self, url: str, request: ExecutionRequest) -> None:
+    async def execute(self, url: str, request: ExecutionRequest, run_id: str = "") -> None:
         """Hands over an execution; returns once the executor has taken it (idempotent by ``execution_id``).
+
+        ``run_id``: the run of the executor that is meant; after a restart it refuses, for it has forgotten what it ran.
 
         Raises:
             ExecutorUnreachable: no answer, or one after which the same request may succeed.
             ExecutorRefusal: the executor will never take it.
+            ExecutorFenced: the executor will not take it, and an earlier try may have been taken.
         """
         body = request.model_dump(mode="json", exclude_unset=True)
         if request.report_token is not None:
             body["report_token"] = request.report_token.get_secret_value()
-        status, raw = await self._call("POST", f"{url}/execute", body)
+        headers = {RUN_HEADER: run_id} if run_id else {}
+        status, raw = await self._call("POST", f"{url}/execute", body, headers)
         if status not in (200, 202):
             raise _failure(status, raw)
 
@@ -69,14 +97,18 @@ class ExecutorClient:
             ExecutorUnreachable: no answer, or not one that can be read.
         """
         status, raw = await self._call("GET", f"{url}/executions/{execution_id}")
-        if status == 404:
-            return None
-        if status != 200:
-            raise ExecutorUnreachable(f"GET /executions answered {status}")
-        try:
-            return ExecutionState.model_validate_json(raw)
-        except ValidationError:
-            raise ExecutorUnreachable("GET /executions answered what is not an ExecutionState") from None
+        return None if status == 404 else _read_state("GET", status, raw)
+
+    async def bury(self, url: str, execution_id: str) -> ExecutionState | None:
+        """As ``ask``; but where it does not know it, the executor leaves a tombstone: it will never take it.
+
+        Raises:
+            ExecutorUnreachable: no answer, or not one that can be read.
+        """
+        status, raw = await self._call("PUT", f"{url}/executions/{execution_id}/tombstone")
+        if status in (404, 405):  # an executor of a version before tombstones
+            return await self.ask(url, execution_id)
+        return None if status == 201 else _read_state("PUT", status, raw)
 
     async def cancel(self, url: str, execution_id: str) -> bool:
         """Kills an execution's process tree; False when the executor does not know it.
@@ -89,8 +121,8 @@ class ExecutorClient:
             raise ExecutorUnreachable(f"DELETE /executions answered {status}")
         return status != 404
 
-    async def list_active(self, url: str) -> list[str]:
-        """The ids of the executions that wait or run there.
+    async def list_active(self, url: str) -> list[ExecutionState]:
+        """The executions that wait or run there.
 
         Raises:
             ExecutorUnreachable: no answer, or not one that can be read.
@@ -102,7 +134,7 @@ class ExecutorClient:
             found = None
         if found is None:
             raise ExecutorUnreachable(f"GET /executions answered {status}")
-        return [state.execution_id for state in found.executions if state.state != "ended"]
+        return [state for state in found.executions if state.state != "ended"]
 
     async def read_health(self, url: str) -> Health | None:
         """What the executor says about itself; None when it is not healthy."""
@@ -112,22 +144,21 @@ class ExecutorClient:
         except ValidationError:
             return None
 
-    async def _call(self, method: Literal["GET", "POST", "DELETE"], url: str, body: object = None) -> tuple[int, bytes]:
-        headers = {"Authorization": f"Bearer {self._read_token()}", "Prefer": "respond-async"}
-        data = None
-        if body is not None:
-            data = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+    async def _call(
+        self, method: _Method, url: str, body: object = None, headers: Mapping[str, str] | None = None
+    ) -> tuple[int, bytes]:
+        data = None if body is None else _encode(body)
+        status, raw = await self._send(method, url, data, {**(headers or {}), **_bearer(self._read_token())})
+        if status == 401 and (previous := self._read_previous()) is not None:
+            return await self._send(method, url, data, {**(headers or {}), **_bearer(previous)})
+        return status, raw
+
+    async def _send(self, method: _Method, url: str, data: bytes | None, given: Mapping[str, str]) -> tuple[int, bytes]:
+        headers = {**given, "Prefer": "respond-async"}
+        if data is not None:
             headers["Content-Type"] = "application/json"
-            if len(data) > bounds.MAX_REQUEST_BYTES:
-                raise ExecutorRefusal(
-                    413,
-                    ErrorBody(
-                        error_code="Executor.ValidationError",
-                        description=f"the request is {len(data)} bytes long; executors take {bounds.MAX_REQUEST_BYTES}",
-                        solution="make code, stdin, event or env smaller",
-                        request_id="",
-                    ),
-                )
+        if method != "GET" and (epoch := self._read_epoch()) is not None:
+            headers[EPOCH_HEADER] = str(epoch)
         try:
             async with self._open().request(
                 method, url, data=_streamed(data), headers=headers, allow_redirects=False
@@ -135,7 +166,36 @@ class ExecutorClient:
                 limit = _ANSWER_BYTES if response.status < 300 else _ERROR_BYTES
                 return response.status, await _read_bounded(response, limit)
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            raise ExecutorUnreachable(f"{method}: {type(error).__name__}") from error
+            never_sent = isinstance(error, aiohttp.ClientConnectorError)
+            raise ExecutorUnreachable(f"{method}: {type(error).__name__}", taken=not never_sent, silent=True) from error
+
+
+def _bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+def _read_state(method: _Method, status: int, raw: bytes) -> ExecutionState:
+    if status != 200:
+        raise ExecutorUnreachable(f"{method} /executions answered {status}")
+    try:
+        return ExecutionState.model_validate_json(raw)
+    except ValidationError:
+        raise ExecutorUnreachable(f"{method} /executions answered what is not an ExecutionState") from None
+
+
+def _encode(body: object) -> bytes:
+    data = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+    if len(data) > bounds.MAX_REQUEST_BYTES:
+        raise ExecutorRefusal(
+            413,
+            ErrorBody(
+                error_code="Executor.ValidationError",
+                description=f"the request is {len(data)} bytes long; executors take {bounds.MAX_REQUEST_BYTES}",
+                solution="make code, stdin, event or env smaller",
+                request_id="",
+            ),
+        )
+    return data
 
 
 def _streamed(data: bytes | None) -> bytes | io.BytesIO | None:
@@ -152,11 +212,15 @@ async def _read_bounded(response: aiohttp.ClientResponse, limit: int) -> bytes:
     return bytes(raw)
 
 
-def _failure(status: int, raw: bytes) -> ExecutorRefusal | ExecutorUnreachable:
-    if status not in (400, 409, 413, 422):
-        return ExecutorUnreachable(f"POST /execute answered {status}")
+def _failure(status: int, raw: bytes) -> ExecutorError:
     try:
         body = ErrorBody.model_validate_json(raw)
     except ValidationError:
         body = ErrorBody(error_code="Executor.Unknown", description=f"it answered {status}", request_id="")
+    if body.error_code in (ErrorCode.TOMBSTONE, ErrorCode.OTHER_RUN):
+        return ExecutorFenced(body.description, other_run=body.error_code == ErrorCode.OTHER_RUN)
+    if status not in (400, 409, 413, 422):
+        return ExecutorUnreachable(
+            f"POST /execute answered {status} {body.error_code}", taken=body.error_code not in _NOT_TAKEN
+        )
     return ExecutorRefusal(status, body)

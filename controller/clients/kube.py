@@ -5,9 +5,11 @@ answer is asked for as ``PartialObjectMetadata``, so that a megabyte of code doe
 back with each status, and nothing is parsed into models that nobody reads.
 """
 
+import asyncio
 import json
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -16,6 +18,7 @@ from kubernetes.aio.client import ApiClient, Configuration
 from kubernetes.aio.config import ConfigException, load_incluster_config, load_kube_config
 
 from controller import names
+from controller.clients.redirects import refuse_redirects
 from controller.errors import KubeConflict, KubeError, KubeNotFound, KubeUnavailable, SettingsError
 
 Body = dict[str, Any]
@@ -24,7 +27,9 @@ _METADATA_ONLY: Final = "application/json;as=PartialObjectMetadata;g=meta.k8s.io
 _JSON: Final = "application/json"
 _MERGE_PATCH: Final = "application/merge-patch+json"
 _APPLY_PATCH: Final = "application/apply-patch+yaml"
-_PAGE_SIZE: Final = 500
+_TABLE: Final = "application/json;as=Table;g=meta.k8s.io;v=v1"
+_PAGE_SIZE: Final = 100
+"""An Execution may hold a megabyte: a page must not keep the loop from renewing the Lease while it is parsed."""
 _REQUEST_TIMEOUT_S: Final = 30.0
 
 
@@ -47,17 +52,38 @@ async def load_configuration() -> Configuration:
     return configuration
 
 
-class KubeClient:
-    """The few calls of the Kubernetes API that the controller makes."""
+@dataclass(frozen=True, slots=True)
+class Row:
+    """An object as ``kubectl get -o wide`` shows it: what names it, and its columns by their titles."""
 
-    def __init__(self, configuration: Configuration) -> None:
+    namespace: str
+    name: str
+    uid: str
+    cells: Mapping[str, Any]
+
+
+class KubeClient:
+    """The few calls of the Kubernetes API that the controller makes.
+
+    ``fence`` is called right before each write; it raises, or ends the process, where this one does not lead.
+    """
+
+    def __init__(self, configuration: Configuration, fence: Callable[[], object] = lambda: None) -> None:
         self.configuration = configuration
-        configuration.client_session_kwargs = {"trust_env": False}
+        self._fence = fence
+        self._writes = 0
+        self._quiet = asyncio.Event()
+        self._quiet.set()
+        configuration.client_session_kwargs = {"trust_env": False, "middlewares": (refuse_redirects,)}
         self._api = ApiClient(configuration)
 
     async def close(self) -> None:
         """Closes the connections."""
         await self._api.close()  # type: ignore[no-untyped-call]
+
+    async def wait_quiet(self) -> None:
+        """Returns when no write is under way."""
+        await self._quiet.wait()
 
     async def get(self, path: str) -> Body:
         """One object.
@@ -78,6 +104,23 @@ class KubeClient:
                 return
             query["continue"] = token
 
+    async def list_rows(self, path: str) -> AsyncIterator[list[Row]]:
+        """The objects of a collection as rows of a table, page by page: a fraction of their size.
+
+        Raises:
+            KubeError: as for every call here.
+        """
+        query = {"limit": str(_PAGE_SIZE), "includeObject": "Metadata"}
+        titles: list[str] = []
+        while True:
+            page = await self._request("GET", path, query=query, accept=_TABLE)
+            titles = [column["name"] for column in page.get("columnDefinitions") or ()] or titles
+            yield [_row(row, titles) for row in page.get("rows") or ()]
+            token = (page.get("metadata") or {}).get("continue")
+            if not token:
+                return
+            query["continue"] = token
+
     async def replace_status(self, path: str, body: Body) -> str:
         """Writes ``.status`` of the object whose ``metadata.resourceVersion`` the body names.
 
@@ -90,10 +133,26 @@ class KubeClient:
         answer = await self._request("PUT", f"{path}/status", body, accept=_METADATA_ONLY)
         return str(answer["metadata"]["resourceVersion"])
 
-    async def merge_status(self, path: str, status: Mapping[str, Any]) -> None:
-        """Merges into ``.status``, whatever the object's version."""
-        body = {"status": dict(status)}
-        await self._request("PATCH", f"{path}/status", body, content_type=_MERGE_PATCH, accept=_METADATA_ONLY)
+    async def merge_status(self, path: str, status: Mapping[str, Any], resource_version: str) -> str:
+        """Merges into ``.status`` of the object whose version this is.
+
+        Returns:
+            The new resourceVersion.
+
+        Raises:
+            KubeConflict: the object has changed since.
+        """
+        body = {"metadata": {"resourceVersion": resource_version}, "status": dict(status)}
+        answer = await self._request("PATCH", f"{path}/status", body, content_type=_MERGE_PATCH, accept=_METADATA_ONLY)
+        return str(answer["metadata"]["resourceVersion"])
+
+    async def replace(self, path: str, body: Body) -> Body:
+        """Replaces an object under the ``metadata.resourceVersion`` in the body; returns it as it is then.
+
+        Raises:
+            KubeConflict: the object has changed since.
+        """
+        return await self._request("PUT", path, body)
 
     async def apply(self, path: str, body: Body) -> Body:
         """Server-side apply: creates the object, or makes the fields that it names ours."""
@@ -118,11 +177,34 @@ class KubeClient:
         content_type: str = _JSON,
         accept: str = _JSON,
     ) -> Body:
+        if method == "GET":
+            return await self._send(method, path, body, query=query, content_type=content_type, accept=accept)
+        self._writes += 1
+        self._quiet.clear()
+        try:
+            return await self._send(method, path, body, query=query, content_type=content_type, accept=accept)
+        finally:
+            self._writes -= 1
+            if self._writes == 0:
+                self._quiet.set()
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        body: Body | None,
+        *,
+        query: Mapping[str, str] | None,
+        content_type: str,
+        accept: str,
+    ) -> Body:
         headers = {"Accept": accept, "Content-Type": content_type, "User-Agent": names.COMPONENT_NAME}
         token = await self.configuration.get_api_key_with_prefix("BearerToken", alias="authorization")
         if token:
             headers["Authorization"] = token
         url = self.configuration.host + path + (f"?{urlencode(query)}" if query else "")
+        if method != "GET":
+            self._fence()
         try:
             response = await self._api.rest_client.request(  # type: ignore[no-untyped-call]
                 method, url, headers=headers, body=body, _request_timeout=_REQUEST_TIMEOUT_S
@@ -134,6 +216,12 @@ class KubeClient:
             raise _error(response.status, raw)
         parsed: Body = json.loads(raw) if raw else {}
         return parsed
+
+
+def _row(row: Mapping[str, Any], titles: list[str]) -> Row:
+    metadata = row["object"]["metadata"]
+    cells = dict(zip(titles, row["cells"], strict=False))
+    return Row(metadata.get("namespace", ""), metadata["name"], metadata["uid"], cells)
 
 
 def _error(status: int, raw: bytes) -> KubeError:

@@ -3,12 +3,14 @@
 import asyncio
 import io
 import json
+import secrets
 from dataclasses import dataclass, field
 from typing import Any
 
-from aiohttp import ClientSession, web
+from aiohttp import ClientError, ClientSession, web
 
 from contracts.control_plane_api import result_path
+from contracts.executor_api import EPOCH_HEADER, RUN_HEADER
 
 
 @dataclass
@@ -18,6 +20,7 @@ class Run:
     request: dict[str, Any]
     result: dict[str, Any] | None = None
     cancelled: bool = False
+    epoch: int | None = None
 
 
 @dataclass
@@ -36,6 +39,11 @@ class FakeExecutor:
     active: int = 0
     most_active: int = 0
     port: int = 0
+    run_id: str = field(default_factory=lambda: secrets.token_hex(16))
+    highest_epoch: int = 0
+    tombstones: set[str] = field(default_factory=set)
+    refused: list[tuple[str, str]] = field(default_factory=list)
+    """The ids and error codes of dispatches that the epoch, the run id or a tombstone has kept out."""
 
     async def __aenter__(self) -> "FakeExecutor":
         app = web.Application(client_max_size=32 * 1024 * 1024)
@@ -43,6 +51,7 @@ class FakeExecutor:
         app.router.add_get("/executions", self._list)
         app.router.add_get("/executions/{id}", self._ask)
         app.router.add_delete("/executions/{id}", self._cancel)
+        app.router.add_put("/executions/{id}/tombstone", self._bury)
         app.router.add_get("/health", self._health)
         self._tasks: set[asyncio.Task[Any]] = set()
         self._session = ClientSession()
@@ -63,7 +72,13 @@ class FakeExecutor:
     def forget(self) -> None:
         """As after a restart of its container."""
         self.runs.clear()
+        self.tombstones.clear()
+        self.run_id, self.highest_epoch = secrets.token_hex(16), 0
         self.active = 0
+
+    def add_foreign(self, execution_id: str, epoch: int | None = None) -> None:
+        """A run that was not begun in this test."""
+        self.runs[execution_id] = Run({}, epoch=epoch)
 
     async def end(self, execution_id: str, **fields: Any) -> int:
         """Ends a run and reports it; returns what the controller answered."""
@@ -89,10 +104,15 @@ class FakeExecutor:
         if self.refuse:
             self.refuse -= 1
             return web.json_response({}, status=503)
+        code = self._fence(request) or ("Executor.Tombstone" if execution_id in self.tombstones else "")
+        if code:
+            self.refused.append((execution_id, code))
+            return _error(409 if code == "Executor.Tombstone" else 412, code)
         self.tokens.append(request.headers.get("Authorization", ""))
         self.received.append(execution_id)
         if execution_id not in self.runs:
-            self.runs[execution_id] = Run(body)
+            epoch = request.headers.get(EPOCH_HEADER)
+            self.runs[execution_id] = Run(body, epoch=int(epoch) if epoch else None)
             self.active += 1
             self.most_active = max(self.most_active, self.active)
             if self.auto:
@@ -103,11 +123,21 @@ class FakeExecutor:
 
     async def _end_later(self, execution_id: str) -> None:
         await asyncio.sleep(self.delay_s)
-        await self.end(execution_id)
+        run = self.runs[execution_id]
+        run.result = make_result(execution_id)
+        self.active -= 1
+        # As a real one does: until somebody has taken it, whoever leads.
+        while True:
+            try:
+                if await self.report(execution_id, run.request["report_token"], run.result) < 500:
+                    return
+            except ClientError:
+                pass
+            await asyncio.sleep(0.2)
 
     async def _list(self, _request: web.Request) -> web.Response:
         states = [
-            {"execution_id": execution_id, "state": "ended" if run.result else "running", "result": None}
+            {"execution_id": execution_id, "state": "ended" if run.result else "running", "epoch": run.epoch}
             for execution_id, run in self.runs.items()
         ]
         return web.json_response({"executions": states})
@@ -119,7 +149,25 @@ class FakeExecutor:
         state = "ended" if run.result else "running"
         return web.json_response({"execution_id": request.match_info["id"], "state": state, "result": run.result})
 
+    async def _bury(self, request: web.Request) -> web.Response:
+        if code := self._fence(request):
+            return _error(412, code)
+        if request.match_info["id"] in self.runs:
+            return await self._ask(request)
+        self.tombstones.add(request.match_info["id"])
+        return web.json_response({"execution_id": request.match_info["id"], "state": "absent"}, status=201)
+
+    def _fence(self, request: web.Request) -> str:
+        """The error code for a request that an executor must not take any more; empty when it must."""
+        epoch = int(request.headers.get(EPOCH_HEADER, self.highest_epoch))
+        if epoch < self.highest_epoch:
+            return "Executor.StaleEpoch"
+        self.highest_epoch = epoch
+        return "" if request.headers.get(RUN_HEADER, self.run_id) == self.run_id else "Executor.OtherRun"
+
     async def _cancel(self, request: web.Request) -> web.Response:
+        if code := self._fence(request):
+            return _error(412, code)
         run = self.runs.get(request.match_info["id"])
         if run is None:
             return _not_found()
@@ -134,13 +182,17 @@ class FakeExecutor:
                 "uptime_seconds": 1.0,
                 "active_executions": self.active,
                 "isolation": "full",
+                "run_id": self.run_id,
             }
         )
 
 
 def _not_found() -> web.Response:
-    body = {"error_code": "Executor.NotFound", "description": "unknown execution", "request_id": "r"}
-    return web.json_response(body, status=404)
+    return _error(404, "Executor.NotFound")
+
+
+def _error(status: int, code: str) -> web.Response:
+    return web.json_response({"error_code": code, "description": "no", "request_id": "r"}, status=status)
 
 
 def make_result(execution_id: str, **fields: Any) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -61,8 +62,10 @@ class ApiServer:
     extra_token: str = field(default_factory=lambda: secrets.token_hex(16))
     token: str = field(default_factory=lambda: secrets.token_hex(16))
     port: int = field(default_factory=lambda: free_port())
+    audit_policy: Mapping[str, Any] = field(default_factory=lambda: _AUDIT_POLICY)
     etcd_port: int = field(default_factory=lambda: free_port())
-    _processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    _processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    _commands: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def url(self) -> str:
@@ -112,13 +115,23 @@ class ApiServer:
 
     def stop(self) -> None:
         """Ends both, the API server first."""
-        for process in reversed(self._processes):
+        for process in reversed(self._processes.values()):
             process.terminate()
             try:
                 process.wait(10)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+    def kill(self, name: str) -> None:
+        """SIGKILL to ``etcd`` or ``kube-apiserver``; ``revive`` brings it back as it was."""
+        self._processes[name].kill()
+        self._processes[name].wait()
+
+    def revive(self, name: str) -> None:
+        """Starts it again on its data, and waits until the API server is ready."""
+        self._spawn(name)
+        self._wait()
 
     def write_kubeconfig(self, path: Path, token: str) -> None:
         """A kubeconfig for a bearer token."""
@@ -169,7 +182,7 @@ class ApiServer:
         (self.folder / "tokens.csv").write_text(
             f'{self.token},admin,admin,"system:masters"\n{self.extra_token},{self.extra_user},{self.extra_user}\n'
         )
-        (self.folder / "audit.yaml").write_text(yaml.safe_dump(_AUDIT_POLICY))
+        (self.folder / "audit.yaml").write_text(yaml.safe_dump(self.audit_policy))
         subprocess.run(
             ["openssl", "genrsa", "-out", str(self.folder / "service-account.key"), "2048"],
             check=True,
@@ -177,17 +190,19 @@ class ApiServer:
         )
 
     def _run(self, name: str, *arguments: str) -> None:
-        log = (self.folder / f"{name}.log").open("wb")
-        with log:
-            process = subprocess.Popen(
-                [str(find_binary(name)), *arguments], stdout=log, stderr=subprocess.STDOUT, cwd=self.folder
+        self._commands[name] = [str(find_binary(name)), *arguments]
+        self._spawn(name)
+
+    def _spawn(self, name: str) -> None:
+        with (self.folder / f"{name}.log").open("ab") as log:
+            self._processes[name] = subprocess.Popen(
+                self._commands[name], stdout=log, stderr=subprocess.STDOUT, cwd=self.folder
             )
-        self._processes.append(process)
 
     def _wait(self) -> None:
         deadline = time.monotonic() + _START_TIMEOUT_S
         while time.monotonic() < deadline:
-            for process in self._processes:
+            for process in self._processes.values():
                 if process.poll() is not None:
                     raise RuntimeError(f"a process of the API server ended: see the logs in {self.folder}")
             try:

@@ -1,6 +1,7 @@
 """What a test does around the controller: it plays the user, the kubelet and the nodes."""
 
 import asyncio
+import contextlib
 import os
 import secrets
 import subprocess
@@ -17,6 +18,8 @@ from controller import names
 from tests.integration.controller.apiserver import ROOT, ApiError, ApiServer
 
 NAMESPACE = "sandbox-system"
+SERVICE = "sandbox-executor-controller"
+LEASE_PATH = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/{SERVICE}"
 TENANT = "default"
 _WAIT_S = 20.0
 _START_S = 40.0
@@ -33,6 +36,18 @@ CLUSTER_RULES = [
 NAMESPACE_RULES = [
     {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]},
     {"apiGroups": ["apps"], "resources": ["deployments"], "verbs": ["get", "list", "watch", "create", "patch"]},
+    {
+        "apiGroups": ["coordination.k8s.io"],
+        "resources": ["leases"],
+        "resourceNames": [SERVICE],
+        "verbs": ["get", "create", "patch", "update"],
+    },
+    {
+        "apiGroups": ["discovery.k8s.io"],
+        "resources": ["endpointslices"],
+        "resourceNames": [f"{SERVICE}-leader"],
+        "verbs": ["create", "patch"],
+    },
 ]
 SECRET_RULES = [{"apiGroups": [""], "resources": ["secrets"], "verbs": ["get"]}]
 
@@ -49,6 +64,7 @@ class Controller:
     internal_token: str = field(default_factory=lambda: secrets.token_hex(16))
     execute_token: str = field(default_factory=lambda: secrets.token_hex(16))
     report_key: str = field(default_factory=lambda: secrets.token_hex(32))
+    module: str = "controller"
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -61,12 +77,12 @@ class Controller:
         """All it has logged so far."""
         return (self.folder / "controller.log").read_text()
 
-    async def start(self, **settings: str) -> None:
-        """Starts it and waits until it is ready, without blocking the loop."""
-        await asyncio.to_thread(self.start_blocking, **settings)
+    async def start(self, *, role: str = "leader", **settings: str) -> None:
+        """Starts it and waits until it leads, or stands by, without blocking the loop."""
+        await asyncio.to_thread(self.start_blocking, role=role, **settings)
 
-    def start_blocking(self, **settings: str) -> None:
-        """Starts it and waits until it is ready."""
+    def start_blocking(self, *, role: str = "leader", **settings: str) -> None:
+        """Starts it and waits until it leads, or stands by."""
         files = {"internal": self.internal_token, "execute": self.execute_token, "report": self.report_key}
         for name, value in files.items():
             (self.folder / name).write_text(value)
@@ -76,7 +92,7 @@ class Controller:
             "OPERATOR_NAMESPACE": NAMESPACE,
             "EXECUTOR_IMAGE": "example.invalid/executor:test",
             "EXECUTOR_SECRET_NAME": "tokens",
-            "SERVICE_NAME": "sandbox-executor-controller",
+            "SERVICE_NAME": SERVICE,
             "INTERNAL_API_PORT": str(self.internal_port),
             "HEALTH_PORT": str(self.health_port),
             "INTERNAL_API_TOKEN_FILE": str(self.folder / "internal"),
@@ -88,12 +104,14 @@ class Controller:
         }
         with (self.folder / "controller.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "controller"], cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT
+                [sys.executable, "-m", self.module], cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT
             )
         deadline = time.monotonic() + _START_S
-        while not self._is_ready():
+        while self.role != role:
+            if self.process.poll() is not None:
+                raise AssertionError(f"the controller ended: {self.log[-4000:]}")
             if time.monotonic() > deadline:
-                raise AssertionError(f"the controller was not ready in {_START_S} s: {self.log[-4000:]}")
+                raise AssertionError(f"the controller was no {role} in {_START_S} s: {self.log[-4000:]}")
             time.sleep(0.05)
 
     async def stop(self, *, kill: bool = False) -> int:
@@ -111,7 +129,22 @@ class Controller:
             except subprocess.TimeoutExpired:
                 pass
         process.kill()
-        return process.wait()
+        code = process.wait()
+        with contextlib.suppress(ApiError):
+            self.server.request("DELETE", LEASE_PATH)  # nobody shall wait until it has run out
+        return code
+
+    def signal(self, number: int) -> None:
+        """Sends a signal to it, and does nothing else."""
+        assert self.process is not None
+        self.process.send_signal(number)
+
+    async def wait_for_exit(self, timeout_s: float = 30.0) -> int:
+        """Its exit code, once it has ended by itself or by a signal."""
+        assert self.process is not None
+        code = await asyncio.to_thread(self.process.wait, timeout_s)
+        self.process = None
+        return code
 
     def resident_mb(self) -> float:
         """Its resident memory."""
@@ -119,15 +152,15 @@ class Controller:
         pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
-    def _is_ready(self) -> bool:
-        assert self.process is not None
-        if self.process.poll() is not None:
-            raise AssertionError(f"the controller ended: {self.log[-4000:]}")
+    @property
+    def role(self) -> str:
+        """``leader`` or ``standby``; empty when it is neither yet."""
         try:
-            urllib.request.urlopen(f"http://127.0.0.1:{self.health_port}/readyz", timeout=2).close()
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.health_port}/readyz", timeout=2) as answer:
+                said: str = answer.read().decode()
+                return said
         except OSError:
-            return False
-        return True
+            return ""
 
 
 async def eventually(check: Callable[[], Any], *, what: str, timeout_s: float = _WAIT_S) -> Any:

@@ -1,7 +1,8 @@
 """One API server for the module's tests, one controller process, and executors that record."""
 
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,11 @@ from controller import names
 from tests.fakes.executor import FakeExecutor
 from tests.integration.controller.apiserver import ApiServer, apply_crds, free_port
 from tests.integration.controller.cluster import NAMESPACE, TENANT, Cluster, Controller, grant_rights
+from tests.integration.controller.service import Service
 
 _USER = "controller"
+POD_IP = "10.9.9.9"
+"""Of replicas: an EndpointSlice holds no loopback address. ``Service`` looks at its port."""
 StartExecutor = Callable[..., Awaitable[FakeExecutor]]
 
 
@@ -90,3 +94,38 @@ async def start_executor(
             return fake
 
         yield start
+
+
+@pytest.fixture
+async def pair(api_server: ApiServer, controller: Controller, tmp_path: Path) -> AsyncIterator[list[Controller]]:
+    """A leader and a standby that share their keys, as the pods of one Deployment do; the shared controller pauses."""
+    await controller.stop()
+    made: list[Controller] = []
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        made.append(make_controller(api_server, tmp_path / name))
+    first, second = made
+    second.internal_token, second.execute_token = first.internal_token, first.execute_token
+    second.report_key = first.report_key
+    try:
+        await start_replica(first, "leader")
+        await start_replica(second, "standby")
+        yield made
+    finally:
+        for process in made:
+            if process.process is not None:
+                with suppress(ProcessLookupError):
+                    process.signal(signal.SIGCONT)
+                await process.stop(kill=True)
+        await controller.start()
+
+
+async def start_replica(process: Controller, role: str, **settings: str) -> None:
+    """In a pod of its own, by the name of its folder."""
+    await process.start(role=role, POD_NAME=f"controller-{process.folder.name}", POD_IP=POD_IP, **settings)
+
+
+@pytest.fixture
+async def service(api_server: ApiServer, pair: list[Controller]) -> AsyncIterator[Service]:
+    async with Service(api_server) as made:
+        yield made

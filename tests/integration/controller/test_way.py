@@ -27,6 +27,7 @@ async def test_an_execution_ends_with_its_result_after_exactly_two_status_writes
     assert (status["podName"], status["nodeName"], status["attempt"]) == ("pod-1", "node-1", 1)
     for kind in ("Scheduled", "Finished", "Succeeded"):
         assert find_condition(ended, kind)["status"] == "True"
+    assert find_condition(ended, "Reported") == {}, "there is no Control Plane to report to"
     [run] = executor.runs.values()
     assert run.request["event"] == {"name": "world"}
     assert executor.tokens == [f"Bearer {controller.execute_token}"]

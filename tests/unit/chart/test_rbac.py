@@ -42,7 +42,15 @@ def test_permissions_in_its_own_namespace(chart: Rendered) -> None:
     assert permissions(role) == {
         *(("apps", "deployments", verb) for verb in ("get", "list", "watch", "create", "patch")),
         *(("", "pods", verb) for verb in ("get", "list", "watch")),
+        *(("coordination.k8s.io", "leases", verb) for verb in ("get", "create", "patch", "update")),
+        *(("discovery.k8s.io", "endpointslices", verb) for verb in ("create", "patch")),
     }
+
+
+def test_the_lease_and_the_endpoint_are_its_own_by_name(chart: Rendered) -> None:
+    (role,) = chart.all("Role")
+    named = {rule["resources"][0]: rule["resourceNames"] for rule in role["rules"] if "resourceNames" in rule}
+    assert named == {"leases": [CONTROLLER], "endpointslices": [f"{CONTROLLER}-leader"]}
 
 
 def test_every_binding_is_the_controllers_alone(render: Render) -> None:

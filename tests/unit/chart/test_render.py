@@ -13,6 +13,7 @@ from contracts.execution import IMMUTABLE_MESSAGE, ExecutionSpec
 from contracts.kube import GROUP
 from contracts.pool import ExecutorPoolSpec
 from controller import names
+from controller.endpoint import build_slice
 from controller.settings import Settings
 from tests.unit.chart.conftest import CHART, NAMESPACE, REPOSITORY, Manifest, Render, Rendered, RunHelm
 
@@ -88,7 +89,7 @@ def test_every_secret_file_is_mounted_where_the_controller_looks(chart: Rendered
     for source in volume["projected"]["sources"]:
         data = chart.one("Secret", source["secret"]["name"])["data"]
         mounted |= {f"{mount['mountPath']}/{item['path']}" for item in source["secret"]["items"] if item["key"] in data}
-    wanted = {value for name, value in plain_environment(chart).items() if name.endswith("_FILE")}
+    wanted = {value for name, value in plain_environment(chart).items() if name.endswith("_FILE") and value}
     assert mounted == wanted
 
 
@@ -116,9 +117,38 @@ def test_existing_secrets_replace_the_generated_ones(render: Render) -> None:
     assert [source["secret"]["name"] for source in volumes[0]["projected"]["sources"]] == ["mine", "keys"]
 
 
-def test_only_one_controller_runs_at_a_time(chart: Rendered) -> None:
+def test_two_controllers_on_different_nodes_and_a_drain_takes_one_at_a_time(chart: Rendered) -> None:
     spec = chart.one("Deployment", CONTROLLER)["spec"]
-    assert (spec["replicas"], spec["strategy"]) == (1, {"type": "Recreate"})
+    assert (spec["replicas"], spec["strategy"]["rollingUpdate"]) == (2, {"maxSurge": 1, "maxUnavailable": 0})
+    (spread,) = spec["template"]["spec"]["topologySpreadConstraints"]
+    assert (spread["topologyKey"], spread["whenUnsatisfiable"]) == ("kubernetes.io/hostname", "ScheduleAnyway")
+    budget = chart.one("PodDisruptionBudget", CONTROLLER)["spec"]
+    assert budget["maxUnavailable"] == 1
+    labels = spec["template"]["metadata"]["labels"].items()
+    for selector in (budget["selector"], spread["labelSelector"], spec["selector"]):
+        assert selector["matchLabels"].items() <= labels
+
+
+def test_a_single_controller_does_not_keep_its_node_from_being_drained(render: Render) -> None:
+    chart = render("controller.replicas=1")
+    assert chart.one("Deployment", CONTROLLER)["spec"]["replicas"] == 1
+    assert chart.all("PodDisruptionBudget") == []
+
+
+def test_reports_go_where_the_leader_says_and_nowhere_else(chart: Rendered, monkeypatch: pytest.MonkeyPatch) -> None:
+    service = chart.one("Service", CONTROLLER)
+    assert "selector" not in service["spec"]
+    for name, value in plain_environment(chart).items():
+        monkeypatch.setenv(name, value)
+    for name, value in {"OPERATOR_NAMESPACE": NAMESPACE, "POD_IP": "10.0.0.1", "POD_NAME": "p", "POD_UID": "u"}.items():
+        monkeypatch.setenv(name, value)
+    made = build_slice(Settings())
+    assert made["metadata"]["labels"]["kubernetes.io/service-name"] == service["metadata"]["name"]
+    (port,), (offered,) = made["ports"], service["spec"]["ports"]
+    assert (port["name"], port["port"]) == (offered["name"], offered["port"])
+    (role,) = chart.all("Role")
+    (rule,) = [rule for rule in role["rules"] if rule["resources"] == ["endpointslices"]]
+    assert rule["resourceNames"] == [made["metadata"]["name"]]
 
 
 def test_no_pod_can_gain_privileges(chart: Rendered) -> None:

@@ -87,14 +87,20 @@ def test_default_pool_takes_the_fields_of_an_executor_pool(path: tuple[str, ...]
         'controller.logLevel="LOUD"',
         'controller.image.pullPolicy="Sometimes"',
         'controller.image.repository=""',
-        "controller.replicas=2",
+        "controller.replicas=0",
         'seccompProfile.localhostProfile="/etc/passwd"',
         'seccompProfile.localhostProfile="../../etc/passwd"',
         'seccompProfile.installer.hostPath="/var/lib/kubelet/../../etc"',
         'seccompProfile.installer.hostPath="relative"',
+        'appArmorProfile.type="Off"',
+        'appArmorProfile.localhostProfile="a/b"',
         'secretNamespaces="team"',
         'secretNamespaces=["*"]',
         'networkPolicy.enabled="yes"',
+        'controlPlane.url="control-plane.example"',
+        'controlPlane.url="https://user:password@control-plane.example"',
+        'controlPlane.url="https://control-plane.example/?token=x"',
+        'controlPlane.token="x"',
     ],
 )
 def test_wrong_value_is_refused(render: Render, value: str) -> None:
@@ -107,10 +113,34 @@ def test_wrong_value_is_refused(render: Render, value: str) -> None:
     [
         pytest.param(("seccompProfile.installer.enabled=false",), "installer.enabled=true", id="none"),
         pytest.param(('seccompProfile.localhostProfile="a.json"',), "installer.enabled=false too", id="both"),
+        pytest.param(("appArmorProfile.installer.enabled=true",), "appArmorProfile.type=Localhost too", id="unused"),
+        pytest.param(('appArmorProfile.localhostProfile="x"',), "appArmorProfile.type=Localhost too", id="unused-name"),
+        pytest.param(('appArmorProfile.type="Localhost"',), "needs one of the two", id="localhost-without-a-profile"),
+        pytest.param(
+            (
+                'appArmorProfile.type="Localhost"',
+                'appArmorProfile.localhostProfile="x"',
+                "appArmorProfile.installer.enabled=true",
+            ),
+            "needs one of the two",
+            id="localhost-with-two-profiles",
+        ),
         pytest.param(
             ('secrets.executor.existingSecret="x"', 'secrets.controller.existingSecret="x"'),
             "must be two Secrets",
             id="one-secret-for-both",
+        ),
+        pytest.param(('controlPlane.url="https://c.example"',), "controlPlane.existingSecret", id="no-token"),
+        pytest.param(('controlPlane.existingSecret="x"',), "controlPlane.url must say", id="no-url"),
+        pytest.param(
+            ('controlPlane.url="http://c"', 'controlPlane.existingSecret="x"', 'controlPlane.caBundle="x"'),
+            "begins with https",
+            id="ca-without-https",
+        ),
+        pytest.param(
+            ('controlPlane.url="http://c"', 'controlPlane.existingSecret="sandbox-executor-executor"'),
+            "a Secret of its own",
+            id="control-plane-token-for-executors",
         ),
     ],
 )

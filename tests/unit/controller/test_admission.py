@@ -23,6 +23,10 @@ _SECRET = [{"name": "A", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}
         ({"resources": {"cpuSeconds": 9}}, {"limits": {"cpuSeconds": 8}}, "OverPoolLimit", "cpuSeconds"),
         ({"resources": {"openFiles": 90}}, {"limits": {"openFiles": 80}}, "OverPoolLimit", "openFiles"),
         ({"resources": {"fileSize": "9Mi"}}, {"limits": {"fileSize": "8Mi"}}, "OverPoolLimit", "fileSize"),
+        ({"resources": {"workspace": "9Mi"}}, {"limits": {"workspace": "8Mi"}}, "OverPoolLimit", "workspace is 9Mi"),
+        ({"resources": {"workspaceEntries": 9}}, {"limits": {"workspaceEntries": 8}}, "OverPoolLimit", "Entries is 9"),
+        ({"resources": {"tmp": "33Mi"}}, {"limits": {"tmp": "32Mi"}}, "OverPoolLimit", "tmp is 33Mi"),
+        ({"resources": {"tmp": "1Mi"}}, {}, "InvalidResources", "tmp_bytes"),
         ({}, {"limits": {"memory": "1Gi"}, "defaults": {"resources": {"memory": "2Gi"}}}, "OverPoolLimit", "memory"),
         ({"resources": {"memory": "1Mi"}}, {}, "InvalidResources", "memory_bytes"),
     ],
@@ -49,6 +53,11 @@ def test_what_is_rejected_and_why(spec: dict[str, Any], pool: dict[str, Any], re
             {"processes": 3, "file_size_bytes": 2**20},
         ),
         ({"resources": {"cpuSeconds": 2}}, {}, {"cpu_seconds": 2}),
+        (
+            {"resources": {"workspace": "2Gi", "tmp": "32Mi"}},
+            {"defaults": {"resources": {"workspaceEntries": 7, "tmp": "16Mi"}}, "limits": {"workspace": "2Gi"}},
+            {"workspace_bytes": 2**31, "workspace_entries": 7, "tmp_bytes": 2**25},
+        ),
     ],
 )
 def test_what_is_accepted_with_which_bounds(spec: dict[str, Any], pool: dict[str, Any], limits: dict[str, int]) -> None:

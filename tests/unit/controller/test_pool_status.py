@@ -100,6 +100,13 @@ def test_a_refused_deployment_and_a_failed_creation_are_told() -> None:
     assert (failed.reason, failed.message) == ("FailedCreate", "violates PodSecurity")
 
 
+def test_executors_that_do_not_answer_are_told_with_where_to_look() -> None:
+    degraded = find(make_status(view(make_pod(), silent=("pod-1",)), NOW).conditions, "Degraded")
+    assert (degraded.status, degraded.reason) == ("True", "ExecutorUnreachable")
+    assert "pod-1" in degraded.message
+    assert "NetworkPolicies" in degraded.message
+
+
 def test_a_condition_that_stays_keeps_its_time() -> None:
     first = make_status(view(make_pod()), NOW)
     pool = make_pool(replicas=1)

@@ -126,6 +126,30 @@ def test_a_pool_chooses_its_image_size_and_runtime() -> None:
     assert pod["terminationGracePeriodSeconds"] > 100
 
 
+def test_what_runs_may_end_before_the_pod_does() -> None:
+    pod = pod_of(build(drainSeconds=100))
+    command = pod["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
+    assert command[-2:] == ["executor_runtime.drain", "100"]
+    assert "lifecycle" not in pod_of(build(drainSeconds=0))["containers"][0]
+
+
+@pytest.mark.parametrize(
+    ("spec", "size"),
+    [
+        ({}, "6144Mi"),  # four of 1 GiB, one more, and 1 GiB of ended ones
+        ({"concurrency": 1, "limits": {"workspace": "100M"}}, "1215Mi"),
+        ({"concurrency": 2, "defaults": {"resources": {"workspace": "2Gi"}}}, "7168Mi"),
+        (
+            {"concurrency": 2, "limits": {"workspace": "3Gi"}, "defaults": {"resources": {"workspace": "2Gi"}}},
+            "10240Mi",
+        ),
+    ],
+)
+def test_the_workspace_volume_holds_what_executions_may_write(spec: dict[str, Any], size: str) -> None:
+    volumes = {volume["name"]: volume for volume in pod_of(build(**spec))["volumes"]}
+    assert volumes["workspace"]["emptyDir"] == {"sizeLimit": size}
+
+
 def test_it_belongs_to_its_pool() -> None:
     [owner] = build("red")["metadata"]["ownerReferences"]
     assert (owner["kind"], owner["name"], owner["uid"]) == ("ExecutorPool", "red", "uid-red")

@@ -50,6 +50,10 @@ def test_a_report_token_is_for_one_execution_and_one_attempt() -> None:
         ({"HEALTH_PORT": "70000"}, "HEALTH_PORT is wrong"),
         ({"LOG_LEVEL": "LOUD"}, "LOG_LEVEL is wrong"),
         ({"OPERATOR_NAMESPACE": "Not A Name"}, "OPERATOR_NAMESPACE is wrong"),
+        ({"CONTROL_PLANE_URL": "control-plane"}, "CONTROL_PLANE_URL is wrong"),
+        ({"CONTROL_PLANE_URL": "https://a:b@c", "CONTROL_PLANE_TOKEN_FILE": "/d"}, "CONTROL_PLANE_URL is wrong"),
+        ({"CONTROL_PLANE_URL": "https://c/x?y=z", "CONTROL_PLANE_TOKEN_FILE": "/d"}, "CONTROL_PLANE_URL is wrong"),
+        ({"CONTROL_PLANE_URL": "https://c"}, "CONTROL_PLANE_TOKEN_FILE is wrong"),
     ],
 )
 def test_a_wrong_setting_is_one_line_with_an_example(

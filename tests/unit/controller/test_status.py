@@ -40,7 +40,6 @@ NOT_STARTED: dict[str, Phase] = {
     "cancelled": "Cancelled",
 }
 RUNNING: dict[str, Phase] = {
-    "claimed again": "Running",
     "refused": "Rejected",
     "cancelled": "Cancelled",
     "beat": "Running",

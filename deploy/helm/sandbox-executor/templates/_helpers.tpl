@@ -2,7 +2,7 @@
 {{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" -}}
 {{- end -}}
 
-{{/* At most 44 characters: "-seccomp-installer" and a Service's "-controller" are added to it. */}}
+{{/* At most 44 characters: "-apparmor-installer" and a Service's "-controller" are added to it. */}}
 {{- define "sandbox-executor.fullname" -}}
 {{- if .Values.fullnameOverride -}}
 {{- .Values.fullnameOverride | trunc 44 | trimSuffix "-" -}}
@@ -22,6 +22,10 @@
 
 {{- define "sandbox-executor.installerName" -}}
 {{ include "sandbox-executor.fullname" . }}-seccomp-installer
+{{- end -}}
+
+{{- define "sandbox-executor.apparmorInstallerName" -}}
+{{ include "sandbox-executor.fullname" . }}-apparmor-installer
 {{- end -}}
 
 {{- define "sandbox-executor.labels" -}}
@@ -45,6 +49,11 @@ app.kubernetes.io/component: controller
 {{- define "sandbox-executor.installerSelectorLabels" -}}
 {{ include "sandbox-executor.selectorLabels" . }}
 app.kubernetes.io/component: seccomp-installer
+{{- end -}}
+
+{{- define "sandbox-executor.apparmorInstallerSelectorLabels" -}}
+{{ include "sandbox-executor.selectorLabels" . }}
+app.kubernetes.io/component: apparmor-installer
 {{- end -}}
 
 {{/* The labels that the controller gives to executor pods (controller/names.py, EXECUTOR_LABELS). */}}
@@ -85,6 +94,47 @@ executor-{{ .Files.Get "files/executor-seccomp.json" | sha256sum | trunc 12 }}.j
 {{- else if .Values.seccompProfile.installer.enabled -}}
 sandbox-executor/{{ include "sandbox-executor.installedProfileFile" . }}
 {{- end -}}
+{{- end -}}
+
+{{/* The loaded profile's name, for the same reason with a hash. */}}
+{{- define "sandbox-executor.loadedApparmorProfile" -}}
+sandbox-executor-{{ .Files.Get "files/executor-apparmor.profile" | sha256sum | trunc 12 }}
+{{- end -}}
+
+{{/* What executor pods ask for, as controller/settings.py reads it: "", a type, or Localhost/NAME. */}}
+{{- define "sandbox-executor.apparmorProfile" -}}
+{{- with .Values.appArmorProfile -}}
+{{- if and (eq .type "Localhost") .installer.enabled -}}
+Localhost/{{ include "sandbox-executor.loadedApparmorProfile" $ }}
+{{- else if eq .type "Localhost" -}}
+Localhost/{{ .localhostProfile }}
+{{- else -}}
+{{ .type }}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/*
+The Pod Security level that the release's namespace must allow, in a cluster or under a policy of this
+minor version of Kubernetes: "root" "minor". docs/security.md has the reasons.
+*/}}
+{{- define "sandbox-executor.podSecurityLevel" -}}
+{{- $installers := or .root.Values.seccompProfile.installer.enabled .root.Values.appArmorProfile.installer.enabled -}}
+{{- if or $installers (eq .root.Values.appArmorProfile.type "Unconfined") (lt (int .minor) 35) -}}
+privileged
+{{- else -}}
+baseline
+{{- end -}}
+{{- end -}}
+
+{{/* The cluster's minor version as a number: "35" of v1.35.2, also of 1.35+. */}}
+{{- define "sandbox-executor.minorVersion" -}}
+{{ regexReplaceAll "^v?1\\.([0-9]+).*$" .Capabilities.KubeVersion.Version "${1}" }}
+{{- end -}}
+
+{{/* Its name holds a hash of its content: the controller reads it at its start, so another one replaces the pod. */}}
+{{- define "sandbox-executor.controlPlaneCaFile" -}}
+ca-{{ .Values.controlPlane.caBundle | sha256sum | trunc 12 }}.crt
 {{- end -}}
 
 {{/* A Secret's value as it is in the cluster (base64), else a new random one: "name" "key" in "root". */}}

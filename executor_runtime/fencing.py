@@ -1,0 +1,78 @@
+"""Refuses what must not be done any more because of who asks, or because of whom it was meant for.
+
+Two numbers stand for that, each optional, so that an executor alone works without them.
+The *epoch* is the leader's: a controller that was stopped past its lease and goes on, or a request
+of its that was long under way, comes with a smaller one than its successor's, and is refused. The
+*run id* is the executor's own: after a restart it has forgotten what it ran, so a dispatch that was
+sent to an earlier run may have begun there and must not begin again here.
+"""
+
+import re
+import uuid
+from typing import Final
+
+from starlette.datastructures import Headers
+
+from contracts.executor_api import EPOCH_HEADER, MAX_EPOCH, RUN_HEADER, RUN_ID_PATTERN
+from executor_runtime.errors import OtherRun, StaleEpoch, ValidationFailed
+
+_EPOCH: Final = re.compile(r"[1-9][0-9]{0,17}")
+_RUN_ID: Final = re.compile(RUN_ID_PATTERN)
+_LEAVE_IT_OUT: Final = "Leave it out: only the operator's controller sends it."
+
+
+class Fence:
+    """The highest epoch that this run of the executor has seen, and the run's own id."""
+
+    def __init__(self) -> None:
+        self.run_id = uuid.uuid4().hex
+        self._highest = 0
+
+    def admit(self, headers: Headers) -> int | None:
+        """The epoch that a request came with; None when it came without.
+
+        To be called right before what the request asks for is done, with no await between.
+
+        Raises:
+            ValidationFailed: a header is not what it should be.
+            StaleEpoch: a newer leader has spoken before.
+            OtherRun: the request is for an earlier run of this executor.
+        """
+        epoch, run_id = _read_epoch(headers.get(EPOCH_HEADER)), _read_run_id(headers.get(RUN_HEADER))
+        if epoch is not None:
+            if epoch < self._highest:
+                raise StaleEpoch(
+                    "A newer leader has spoken to this executor.",
+                    detail=f"{EPOCH_HEADER}: {epoch} is older than {self._highest}",
+                    solution="Look up who leads; only the leader's requests are taken.",
+                )
+            self._highest = epoch
+        if run_id is not None and run_id != self.run_id:
+            raise OtherRun(
+                "The request is for an earlier run of this executor, which may have begun it. It is not run.",
+                detail=f"{RUN_HEADER}: {run_id} is not {self.run_id}",
+                solution="GET /health says which run this is; ask before anything is run a second time.",
+            )
+        return epoch
+
+
+def _read_epoch(text: str | None) -> int | None:
+    if text is None:
+        return None
+    if not _EPOCH.fullmatch(text):
+        raise ValidationFailed(
+            f"The header {EPOCH_HEADER} is not valid.",
+            detail=f"{EPOCH_HEADER}: must be a whole number from 1 to {MAX_EPOCH}",
+            solution=_LEAVE_IT_OUT,
+        )
+    return int(text)
+
+
+def _read_run_id(text: str | None) -> str | None:
+    if text is not None and not _RUN_ID.fullmatch(text):
+        raise ValidationFailed(
+            f"The header {RUN_HEADER} is not valid.",
+            detail=f"{RUN_HEADER}: must match {RUN_ID_PATTERN}",
+            solution=_LEAVE_IT_OUT,
+        )
+    return text

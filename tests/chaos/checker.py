@@ -1,0 +1,131 @@
+"""Says what is wrong in the evidence of a run; nothing when every promise was kept.
+
+Pure, and proved on evidence with a defect put in (``tests/unit/chaos/test_checker.py``).
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from typing import Final as Constant
+
+from tests.chaos.evidence import Evidence, Final, Write
+
+TERMINAL: Constant = frozenset({"Succeeded", "Failed", "TimedOut", "Crashed", "Cancelled", "Rejected"})
+UNSTARTED: Constant = frozenset({"Rejected", "Cancelled"})
+"""Phases in which an Execution may have ended without any code having begun."""
+STATUS_OF: Constant = {
+    "Succeeded": {"success"},
+    "Failed": {"failed"},
+    "TimedOut": {"timeout"},
+    "Crashed": {"crashed"},
+    "Cancelled": {"failed"},
+    "Rejected": {"failed"},
+}
+_SLACK: Constant = {"descriptors": 20}
+"""By how much a count may have grown: connections that are kept open are no leak."""
+
+
+def check(evidence: Evidence) -> list[str]:
+    """One line for each broken promise."""
+    return [
+        *_check_ends(evidence),
+        *_check_starts(evidence),
+        *_check_phases(evidence),
+        *_check_control_plane(evidence),
+        *_check_removals(evidence),
+        *_check_containers(evidence),
+        *_check_residue(evidence),
+    ]
+
+
+def _check_ends(evidence: Evidence) -> Iterator[str]:
+    for final in evidence.finals:
+        if final.deleted_by_user and not final.present:
+            continue
+        if final.phase not in TERMINAL:
+            yield f"{final.execution_id} has not ended: {final.phase or 'no phase'}"
+        elif final.finished_at is None or final.finished_at - final.created_at > final.bound_s:
+            yield f"{final.execution_id} ended later than {final.bound_s:g} s after its creation"
+
+
+def _check_starts(evidence: Evidence) -> Iterator[str]:
+    started = Counter(start.execution_id for start in evidence.starts)
+    places = Counter((start.execution_id, start.executor_run) for start in evidence.starts)
+    for (execution_id, run), count in places.items():
+        if count > 1:
+            yield f"{execution_id} was started {count} times by one run of an executor ({run})"
+    for final in evidence.finals:
+        count = started[final.execution_id]
+        if final.attempt > 1 + final.max_retries:
+            yield f"{final.execution_id} had {final.attempt} attempts, with maxRetries {final.max_retries}"
+        if count > max(final.attempt, 0):
+            yield f"{final.execution_id} was started {count} times in {final.attempt} attempts"
+        if count == 0 and final.phase in ("Succeeded", "Failed", "TimedOut"):
+            yield f"{final.execution_id} is {final.phase}, and no executor has started it"
+    known = {final.execution_id for final in evidence.finals}
+    for execution_id in started.keys() - known:
+        yield f"{execution_id} was started, and nobody has created it"
+
+
+def _check_phases(evidence: Evidence) -> Iterator[str]:
+    by_uid: dict[str, list[Write]] = defaultdict(list)
+    for write in evidence.writes:
+        by_uid[write.uid].append(write)
+    for uid, writes in by_uid.items():
+        for before, after in zip(writes, writes[1:], strict=False):
+            if before.phase in TERMINAL and (after.phase, after.attempt) != (before.phase, before.attempt):
+                yield f"{uid} was {before.phase} and became {after.phase}"
+            elif after.attempt < before.attempt:
+                yield f"{uid} went back from attempt {before.attempt} to {after.attempt}"
+            elif (before.phase, after.phase) == ("Running", "Running") and before.attempt != after.attempt:
+                yield f"{uid} was claimed for attempt {after.attempt} while attempt {before.attempt} ran"
+
+
+def _check_control_plane(evidence: Evidence) -> Iterator[str]:
+    if not evidence.relayed:
+        return
+    effects: dict[str, list[str]] = defaultdict(list)
+    for told in evidence.told:
+        if told.answered == 201:
+            effects[told.execution_id].append(told.status)
+        elif told.answered == 409:
+            yield f"the Control Plane was told two different ends of {told.execution_id}"
+    for final in evidence.finals:
+        if final.deleted_by_user:
+            continue  # what it hears of those is best effort
+        statuses = effects[final.execution_id]
+        if len(statuses) != 1:
+            yield f"{final.execution_id} had {len(statuses)} effects at the Control Plane"
+        elif statuses[0] not in STATUS_OF.get(final.phase, set()):
+            yield f"{final.execution_id} is {final.phase}, and the Control Plane was told {statuses[0]}"
+        if not final.reported:
+            yield f"{final.execution_id} does not say that it was reported"
+
+
+def _check_removals(evidence: Evidence) -> Iterator[str]:
+    heard = {told.execution_id: told.at for told in reversed(evidence.told) if told.answered in (200, 201, 404, 409)}
+    ids: dict[str, Final] = {final.uid: final for final in evidence.finals}
+    for removal in evidence.removals:
+        final = ids.get(removal.uid)
+        if not removal.by_controller or final is None:
+            continue
+        if final.phase not in TERMINAL:
+            yield f"{final.execution_id} was removed before it had ended"
+        elif evidence.relayed and heard.get(final.execution_id, float("inf")) > removal.at:
+            yield f"{final.execution_id} was removed before the Control Plane had heard of it"
+
+
+def _check_containers(evidence: Evidence) -> Iterator[str]:
+    if not evidence.relayed:
+        return
+    told = Counter(str(body.get("pod_name", "")) for body in evidence.exited)
+    ended = Counter(run.pod for run in evidence.ended_containers)
+    for pod in told.keys() | ended.keys():
+        if told[pod] != ended[pod]:
+            yield f"{ended[pod]} containers of pod {pod} ended, and the Control Plane was told of {told[pod]}"
+
+
+def _check_residue(evidence: Evidence) -> Iterator[str]:
+    for what in evidence.before.keys() | evidence.after.keys():
+        before, after = evidence.before.get(what, 0), evidence.after.get(what, 0)
+        if after > before + _SLACK.get(what, 0):
+            yield f"{what}: {before} before, {after} after"

@@ -1,0 +1,91 @@
+"""What a run leaves behind for the checker."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Start:
+    """An executor has begun to run code: from its own log, out of the sandbox's reach."""
+
+    execution_id: str
+    executor_run: str
+    """Which run of which executor process."""
+    at: float
+
+
+@dataclass(frozen=True)
+class Write:
+    """An accepted write of an Execution's status: from the API server's audit log, in its order."""
+
+    uid: str
+    phase: str
+    attempt: int
+    at: float
+
+
+@dataclass(frozen=True)
+class Removal:
+    """An Execution was deleted; ``by_controller``: because its time was over."""
+
+    uid: str
+    by_controller: bool
+    at: float
+
+
+@dataclass(frozen=True)
+class Told:
+    """A result that the Control Plane received, and how it answered."""
+
+    execution_id: str
+    status: str
+    answered: int
+    at: float
+
+
+@dataclass(frozen=True)
+class Final:
+    """An Execution as the API server has it in the end, or had it last."""
+
+    uid: str
+    execution_id: str
+    phase: str
+    attempt: int
+    max_retries: int
+    reported: bool
+    """Whether its condition Reported says that nothing is left to tell."""
+    created_at: float
+    finished_at: float | None
+    bound_s: float
+    """Within which it must have ended, faults included."""
+    present: bool = True
+    deleted_by_user: bool = False
+
+
+@dataclass(frozen=True)
+class ContainerRun:
+    """One run of an executor's container that has ended."""
+
+    pod: str
+    pod_uid: str
+    number: int
+
+
+@dataclass
+class Evidence:
+    """Everything."""
+
+    finals: list[Final] = field(default_factory=list)
+    starts: list[Start] = field(default_factory=list)
+    writes: list[Write] = field(default_factory=list)
+    removals: list[Removal] = field(default_factory=list)
+    told: list[Told] = field(default_factory=list)
+    ended_containers: list[ContainerRun] = field(default_factory=list)
+    exited: list[Mapping[str, Any]] = field(default_factory=list)
+    """Bodies of the ``container_exited`` calls that the Control Plane took, repeats by the same key left out."""
+    before: Mapping[str, int] = field(default_factory=dict)
+    after: Mapping[str, int] = field(default_factory=dict)
+    """Processes, sandboxes, descriptors, spools, busy slots: before the first and after the last Execution."""
+    relayed: bool = True
+    """Whether a Control Plane was configured."""

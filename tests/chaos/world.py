@@ -1,0 +1,216 @@
+"""Everything that is broken: a real API server, two controllers, executors, and the wires between them."""
+
+import asyncio
+import contextlib
+import json
+import signal
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import psutil
+import yaml
+
+from controller import names
+from sandbox_executor_client import AsyncClient
+from tests.chaos.pod import ExecutorPod, count_spooled
+from tests.chaos.wire import Wire
+from tests.fakes.control_plane import FakeControlPlane
+from tests.integration.controller.apiserver import ApiError, ApiServer, apply_crds
+from tests.integration.controller.cluster import LEASE_PATH, TENANT, Cluster, Controller, eventually, grant_rights
+from tests.integration.controller.conftest import make_controller
+from tests.integration.controller.service import Service
+
+PODS = 3
+CONTROL_PLANE_TOKEN = "token-of-the-control-plane"
+_CRASH_LOOP_S = 1.0
+_AUDIT_POLICY = {
+    "apiVersion": "audit.k8s.io/v1",
+    "kind": "Policy",
+    "omitStages": ["RequestReceived"],
+    "omitManagedFields": True,
+    "rules": [
+        {
+            "level": "RequestResponse",
+            "verbs": ["update", "patch"],
+            "resources": [{"group": "sandbox-executor.dev", "resources": ["executions/status"]}],
+        },
+        {"level": "Metadata", "verbs": ["delete"], "resources": [{"group": "sandbox-executor.dev"}]},
+    ],
+}
+
+
+class Replica(Controller):
+    """A controller's pod: started again whenever it ends."""
+
+    @property
+    def role(self) -> str:
+        """``up`` when it is leader or standby; which of the two, the Lease says."""
+        return "up" if super().role else ""
+
+    async def keep_running(self, environment: dict[str, str]) -> None:
+        """Until cancelled; the process is the caller's to end then."""
+        while True:
+            with contextlib.suppress(AssertionError):
+                await asyncio.to_thread(self.start_blocking, role="up", **environment)
+            if self.process is not None:
+                await asyncio.to_thread(self.process.wait)
+            await asyncio.sleep(_CRASH_LOOP_S)
+
+
+class World:
+    """An async context manager that leaves nothing behind."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.server = ApiServer(folder / "apiserver", extra_user="controller", audit_policy=_AUDIT_POLICY)
+        self.cluster = Cluster(self.server)
+        self.control_plane = FakeControlPlane(tokens={CONTROL_PLANE_TOKEN})
+        self.service = Service(self.server)
+        self.to_control_plane = Wire(lambda: self.control_plane.port)
+        self.to_service = Wire(lambda: self.service.target)
+        self.to_api: list[Wire] = []
+        self.replicas: list[Controller] = []
+        self.pods: list[ExecutorPod] = []
+        self.gone: list[ExecutorPod] = []
+        self.client = AsyncClient(TENANT, kubeconfig=str(self.server.kubeconfig))
+        self.monotonic_to_wall = time.time() - time.monotonic()
+        self._made = 0
+        self._stack = contextlib.AsyncExitStack()
+        self._keepers: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> "World":
+        async with contextlib.AsyncExitStack() as stack:
+            self.server.folder.mkdir(parents=True)
+            stack.callback(self.server.stop)
+            await asyncio.to_thread(self.server.start)
+            await asyncio.to_thread(apply_crds, self.server)
+            await asyncio.to_thread(grant_rights, self.server, "controller")
+            for part in (self.control_plane, self.to_control_plane, self.service, self.to_service, self.client):
+                await stack.enter_async_context(part)
+            stack.push_async_callback(self._end_controllers)
+            await self._start_controllers(stack)
+            await self.cluster.create_pool("default")
+            stack.push_async_callback(self._end_pods)
+            for _ in range(PODS):
+                await self.add_pod()
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+
+    # --- controllers ------------------------------------------------------------------------------------------
+
+    async def _start_controllers(self, stack: contextlib.AsyncExitStack) -> None:
+        for name in ("a", "b"):
+            folder = self.folder / f"controller-{name}"
+            folder.mkdir()
+            made = make_controller(self.server, folder)
+            replica = Replica(folder, self.server, made.kubeconfig, made.internal_port, made.health_port)
+            wire = await stack.enter_async_context(Wire(lambda: self.server.port))
+            config = yaml.safe_load(made.kubeconfig.read_text())
+            config["clusters"][0]["cluster"]["server"] = f"https://127.0.0.1:{wire.port}"
+            made.kubeconfig.write_text(yaml.safe_dump(config))
+            if self.replicas:
+                first = self.replicas[0]
+                replica.internal_token, replica.execute_token = first.internal_token, first.execute_token
+                replica.report_key = first.report_key
+            (folder / "control-plane").write_text(CONTROL_PLANE_TOKEN)
+            self.replicas.append(replica)
+            self.to_api.append(wire)
+            environment = {
+                "POD_NAME": f"controller-{name}",
+                "POD_IP": "10.9.9.9",
+                "CONTROL_PLANE_URL": f"http://127.0.0.1:{self.to_control_plane.port}",
+                "CONTROL_PLANE_TOKEN_FILE": str(folder / "control-plane"),
+            }
+            self._keepers.append(asyncio.create_task(replica.keep_running(environment)))
+        await eventually(lambda: self.leader() is not None, what="a leader", timeout_s=60)
+
+    async def _end_controllers(self) -> None:
+        for keeper in self._keepers:
+            keeper.cancel()
+        await asyncio.gather(*self._keepers, return_exceptions=True)
+        for replica in self.replicas:
+            if replica.process is not None and replica.process.poll() is None:
+                replica.signal(signal.SIGKILL)
+                await asyncio.to_thread(replica.process.wait)
+
+    def leader(self) -> int | None:
+        """The number of the replica that leads, by its own word and by the Lease."""
+        with contextlib.suppress(ApiError, OSError):
+            holder = str(self.server.request("GET", LEASE_PATH)["spec"].get("holderIdentity", ""))
+            for number, name in enumerate(("a", "b")):
+                if holder.startswith(f"controller-{name}"):
+                    return number
+        return None
+
+    # --- pods -------------------------------------------------------------------------------------------------
+
+    async def add_pod(self) -> ExecutorPod:
+        """As the pool's ReplicaSet does."""
+        name = f"executor-{self._made}"
+        self._made += 1
+        first = self.replicas[0]
+        environment = {
+            "CONTROL_PLANE_URL": f"http://127.0.0.1:{self.to_service.port}",
+            "INTERNAL_API_TOKEN": first.internal_token,
+            "EXECUTE_API_TOKEN": first.execute_token,
+        }
+        pod = ExecutorPod(self.cluster, name, self.folder / name, environment)
+        self.pods.append(pod)
+        await pod.start()
+        return pod
+
+    async def replace_pod(self, pod: ExecutorPod, *, gracefully: bool) -> None:
+        """A pod goes, another one comes."""
+        self.pods.remove(pod)
+        self.gone.append(pod)
+        await pod.remove(gracefully=gracefully)
+        await self.add_pod()
+
+    async def _end_pods(self) -> None:
+        for pod in [*self.pods, *self.gone]:
+            await pod.close()
+
+    # --- what is left ----------------------------------------------------------------------------------------
+
+    def held(self) -> dict[str, int]:
+        """Counts that have to end where they began."""
+        processes = [psutil.Process(pod.process.pid) for pod in self.pods if pod.process is not None]
+        pool = self.server.request("GET", f"{names.pools_path()}/default")
+        return {
+            "sandboxes": sum(len(process.children(recursive=True)) for process in processes),
+            "spooled reports": sum(count_spooled(self.folder / pod.name) for pod in self.pods),
+            "busy slots": int((pool.get("status") or {}).get("busySlots", 0)),
+            "descriptors": sum(
+                psutil.Process(replica.process.pid).num_fds() for replica in self.replicas if replica.process
+            ),
+        }
+
+    async def wait_until_calm(self, baseline: dict[str, int], limit_s: float) -> dict[str, int]:
+        """The counts, once none is above what it was; or as they are when the time is over."""
+        deadline = time.monotonic() + limit_s
+        while True:
+            held = await asyncio.to_thread(self.held)
+            calm = all(held[what] <= baseline[what] for what in held if "descriptors" not in what)
+            if calm or time.monotonic() > deadline:
+                return held
+            await asyncio.sleep(0.5)
+
+
+@contextlib.asynccontextmanager
+async def open_world(folder: Path) -> AsyncIterator[World]:
+    """A world in a folder that exists and that every user may pass."""
+    async with World(folder) as world:
+        yield world
+
+
+def read_json_lines(path: Path) -> list[dict[str, object]]:
+    """Records of a log; a line that was cut off by a kill is passed over."""
+    found = []
+    for line in path.read_text(errors="replace").splitlines():
+        with contextlib.suppress(ValueError):
+            found.append(json.loads(line))
+    return found

@@ -1,0 +1,100 @@
+"""The checker finds each kind of defect, and nothing in a run without one."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from tests.chaos.checker import check
+from tests.chaos.evidence import ContainerRun, Evidence, Final, Removal, Start, Told, Write
+
+GOOD = "exec_20260115_00000001"
+RETRIED = "exec_20260115_00000002"
+CANCELLED = "exec_20260115_00000003"
+
+
+def make() -> Evidence:
+    """A run in which everything went as promised."""
+    return Evidence(
+        finals=[
+            Final("u1", GOOD, "Succeeded", 1, 0, True, 0, 5, 60),
+            Final("u2", RETRIED, "Crashed", 2, 1, True, 0, 40, 60),
+            Final("u3", CANCELLED, "Cancelled", 0, 0, True, 0, 3, 60),
+            Final(
+                "u4", "exec_20260115_00000004", "Running", 1, 0, False, 0, None, 60, present=False, deleted_by_user=True
+            ),
+        ],
+        starts=[
+            Start(GOOD, "pod-1/0", 1),
+            Start(RETRIED, "pod-1/0", 2),
+            Start(RETRIED, "pod-1/1", 20),
+            Start("exec_20260115_00000004", "pod-1/1", 30),
+        ],
+        writes=[
+            Write("u1", "Running", 1, 1),
+            Write("u1", "Succeeded", 1, 5),
+            Write("u1", "Succeeded", 1, 6),
+            Write("u2", "Running", 1, 2),
+            Write("u2", "Pending", 1, 10),
+            Write("u2", "Running", 2, 20),
+            Write("u2", "Crashed", 2, 40),
+            Write("u3", "Cancelled", 0, 3),
+        ],
+        removals=[Removal("u1", True, 50), Removal("u4", False, 31)],
+        told=[
+            Told(GOOD, "success", 503, 5),
+            Told(GOOD, "success", 201, 6),
+            Told(GOOD, "success", 200, 7),
+            Told(RETRIED, "crashed", 201, 41),
+            Told(CANCELLED, "failed", 201, 4),
+        ],
+        ended_containers=[ContainerRun("pod-1", "p1", 0)],
+        exited=[{"pod_name": "pod-1"}],
+        before={"sandboxes": 0, "descriptors": 30},
+        after={"sandboxes": 0, "descriptors": 35},
+    )
+
+
+def test_a_run_without_a_defect_is_found_good() -> None:
+    assert check(make()) == []
+
+
+def final(number: int, **changes: object) -> Callable[[Evidence], None]:
+    def change(evidence: Evidence) -> None:
+        evidence.finals[number] = replace(evidence.finals[number], **changes)  # type: ignore[arg-type]
+
+    return change
+
+
+DEFECTS: dict[str, tuple[Callable[[Evidence], None], str]] = {
+    "never ends": (final(0, phase="Running", finished_at=None), "has not ended"),
+    "ends too late": (final(0, finished_at=61.0), "later than 60 s"),
+    "started twice by one executor": (lambda e: e.starts.append(Start(GOOD, "pod-1/0", 3)), "by one run"),
+    "started twice in one attempt": (lambda e: e.starts.append(Start(GOOD, "pod-2/0", 3)), "2 times in 1 attempts"),
+    "too many attempts": (final(1, max_retries=0), "2 attempts, with maxRetries 0"),
+    "succeeds without a start": (lambda e: e.starts.pop(0), "no executor has started it"),
+    "starts what nobody created": (lambda e: e.starts.append(Start("exec_20260115_0000000x", "p", 1)), "nobody"),
+    "a terminal phase changes": (lambda e: e.writes.append(Write("u1", "Crashed", 1, 9)), "was Succeeded and became"),
+    "an attempt after the end": (lambda e: e.writes.append(Write("u1", "Succeeded", 2, 9)), "was Succeeded and became"),
+    "goes back an attempt": (lambda e: e.writes.insert(6, Write("u2", "Running", 1, 30)), "went back"),
+    "claimed over a running one": (lambda e: e.writes.pop(4), "while attempt 1 ran"),
+    "never told": (lambda e: e.told.pop(3), "0 effects"),
+    "two effects": (lambda e: e.told.append(Told(GOOD, "success", 201, 9)), "2 effects"),
+    "told something else": (lambda e: e.told.__setitem__(1, Told(GOOD, "failed", 201, 6)), "was told failed"),
+    "told two ends": (lambda e: e.told.append(Told(GOOD, "failed", 409, 9)), "two different ends"),
+    "does not say that it was told": (final(0, reported=False), "does not say"),
+    "removed before it was told": (lambda e: e.removals.__setitem__(0, Removal("u1", True, 5)), "before the Control"),
+    "removed before its end": (lambda e: e.removals.append(Removal("u4", True, 31)), "before it had ended"),
+    "an exit that nobody was told of": (lambda e: e.exited.clear(), "was told of 0"),
+    "an exit told twice": (lambda e: e.exited.append({"pod_name": "pod-1"}), "was told of 2"),
+    "a sandbox left": (lambda e: e.after.__setitem__("sandboxes", 1), "sandboxes: 0 before, 1 after"),  # type: ignore[index]
+    "descriptors leak": (lambda e: e.after.__setitem__("descriptors", 99), "descriptors: 30 before"),  # type: ignore[index]
+}
+
+
+@pytest.mark.parametrize("name", DEFECTS)
+def test_a_defect_is_found(name: str) -> None:
+    evidence = make()
+    put_in, says = DEFECTS[name]
+    put_in(evidence)
+    assert any(says in line for line in check(evidence)), check(evidence)

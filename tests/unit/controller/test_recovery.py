@@ -1,0 +1,99 @@
+"""What the comparison with a list repairs, and what it finds out about the watch."""
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+from controller import names
+from controller.recovery import RESYNC_AFTER_A_MISS_S, RESYNC_S
+from controller.resources import parse_execution
+from tests.unit.controller.builders import make_pod
+from tests.unit.controller.virtual_time import run_virtually
+from tests.unit.controller.world import World
+
+
+def body_of(name: str, version: str = "7") -> dict[str, Any]:
+    return {
+        "metadata": {
+            "name": name,
+            "namespace": "tenant",
+            "uid": f"uid-{name}",
+            "resourceVersion": version,
+            "creationTimestamp": "2026-01-15T12:00:00Z",
+        },
+        "spec": {"code": "x", "language": "python"},
+    }
+
+
+def test_executions_that_the_watch_does_not_deliver_are_counted_at_the_next_list() -> None:
+    async def scene() -> None:
+        world, told = World(), list[int]()
+        world.recovery.resynced = [told.append]
+        resyncing = asyncio.ensure_future(world.recovery.resync())
+        await asyncio.sleep(RESYNC_S / 2)
+        for name in ("told", "untold"):
+            world.kube.lists["executions"] = [*world.kube.lists.get("executions", []), body_of(name)]
+        await asyncio.sleep(RESYNC_S / 2 + 1)
+        assert {tracked.uid for tracked in world.pipeline.registry} == {"uid-told", "uid-untold"}
+        assert told == [0]
+        world.recovery.deliver("uid-told")
+        await asyncio.sleep(RESYNC_AFTER_A_MISS_S)
+        assert told == [0, 1]
+        await asyncio.sleep(RESYNC_S)
+        assert told == [0, 1, 0]
+        resyncing.cancel()
+        await world.pipeline.close(0)
+
+    run_virtually(scene())
+
+
+def test_what_is_there_at_the_start_is_no_miss() -> None:
+    async def scene() -> None:
+        world, told = World(), list[int]()
+        world.recovery.resynced = [told.append]
+        world.kube.lists["executions"] = [body_of("early")]
+        await world.recovery.load()
+        resyncing = asyncio.ensure_future(world.recovery.resync())
+        await asyncio.sleep(RESYNC_S + 1)
+        assert told == [0]
+        resyncing.cancel()
+        await world.pipeline.close(0)
+
+    run_virtually(scene())
+
+
+async def test_a_deletion_that_was_not_told_is_found_by_a_live_read() -> None:
+    world = World()
+    for name in ("gone", "ended", "there"):
+        world.pipeline.see(parse_execution(body_of(name)))
+    ended = {**body_of("ended", "9"), "status": {"phase": "Succeeded"}}
+    world.kube.objects[names.execution_path("tenant", "ended")] = ended
+    world.kube.objects[names.execution_path("tenant", "there")] = body_of("there")
+    await world.recovery.load()
+    await world.settle()
+    assert {tracked.uid for tracked in world.pipeline.registry} == {"uid-there"}
+    await world.pipeline.close(0)
+
+
+async def test_a_pool_and_a_pod_that_went_untold_take_no_more_work() -> None:
+    world = World()
+    world.add_pod()
+    await world.recovery.load()
+    assert world.pipeline.pools == {}
+    assert list(world.pipeline.pods) == []
+    await world.pipeline.close(0)
+
+
+async def test_a_list_that_is_behind_the_watch_does_not_end_a_container_again() -> None:
+    world = World()
+    await world.start_one()
+    ended = {"name": "executor", "state": {"terminated": {"exitCode": 1}}, "restartCount": 0}
+    fresh, stale = make_pod(), make_pod(containerStatuses=[ended])
+    world.recovery.see_pod(replace(fresh, resource_version="20"))
+    world.recovery.see_pod(replace(stale, resource_version="19"))
+    await world.settle()
+    assert world.kube.phases["one"] == ["Running"]
+    world.recovery.see_pod(replace(stale, resource_version="21"))
+    await world.settle()
+    assert world.kube.phases["one"] == ["Running", "Crashed"]
+    await world.pipeline.close(0)
