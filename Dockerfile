@@ -19,10 +19,12 @@ RUN /opt/sandbox-executor/bin/pip install --no-cache-dir --disable-pip-version-c
     && /opt/sandbox-executor/bin/pip uninstall -q -y setuptools pip \
     && find /opt/sandbox-executor -name tests -type d -prune -exec rm -rf {} +
 
+# pip goes too: user code sees /usr, and neither image installs anything (`python3 -m ensurepip` brings it back).
 FROM ${BASE_IMAGE} AS base
 RUN apt-get update \
     && apt-get install -y --no-install-recommends tini \
-    && rm -rf /var/lib/apt/lists/* \
+    && apt-get clean && rm -rf /var/lib/apt/lists/* \
+    && rm -rf /usr/bin/pip* /usr/local/bin/pip* /usr/lib/python3/dist-packages/pip* /usr/local/lib/python3*/site-packages/pip* \
     && groupadd --gid 1000 executor \
     && useradd --uid 1000 --gid 1000 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin executor
 ENV PATH=/opt/sandbox-executor/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
@@ -32,7 +34,7 @@ FROM base AS executor
 # libseccomp2 makes the filter that bubblewrap loads, nodejs runs JavaScript; nothing in the image may be setuid.
 RUN apt-get update \
     && apt-get install -y --no-install-recommends bubblewrap libseccomp2 nodejs \
-    && rm -rf /var/lib/apt/lists/* \
+    && apt-get clean && rm -rf /var/lib/apt/lists/* \
     && find / -xdev -perm /6000 -type f -exec chmod a-s {} + \
     && install -d -o 1000 -g 1000 -m 0700 /workspace /tmp/results
 COPY --from=build /opt/sandbox-executor /opt/sandbox-executor

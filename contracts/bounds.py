@@ -28,6 +28,11 @@ STATUS_STREAM_BYTES: Final = 65_536
 STATUS_RETURN_VALUE_BYTES: Final = 65_536
 STATUS_ARTIFACTS: Final = 200
 
+STATUS_PROGRESS_BYTES: Final = 65_536
+
+MAX_INT64: Final = 2**63 - 1
+"""Largest whole number of a Kubernetes object's fields."""
+
 MAX_STDIN_BYTES: Final = 1_048_576
 MAX_EVENT_BYTES: Final = 1_048_576
 MAX_ENV_VARS: Final = 256

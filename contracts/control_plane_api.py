@@ -9,7 +9,15 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from contracts.executor_api import ArtifactMetadata, ExecutionId, ExecutionMetrics, ExecutionResult, Reason
+from contracts.executor_api import (
+    ArtifactMetadata,
+    ExecutionId,
+    ExecutionMetrics,
+    ExecutionResult,
+    ExitCode,
+    Reason,
+    Seconds,
+)
 
 ReportStatus = Literal["success", "failed", "timeout", "crashed"]
 ExitReason = Literal["normal", "sigterm", "sigkill", "oom_killed", "error"]
@@ -58,7 +66,7 @@ class ContainerExited(BaseModel):
 
     container_id: str
     pod_name: str = ""
-    exit_code: int
+    exit_code: ExitCode
     exit_reason: ExitReason
     exited_at: datetime
 
@@ -85,8 +93,8 @@ class ResultReport(BaseModel):
     stderr: str = ""
     stdout_truncated: bool = False
     stderr_truncated: bool = False
-    exit_code: int
-    execution_time: float = Field(ge=0)
+    exit_code: ExitCode
+    execution_time: Seconds
     return_value: JsonValue = None
     return_value_truncated: bool = Field(
         default=False, description="The value was too large for the controller to keep, and is left out."

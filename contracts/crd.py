@@ -22,7 +22,7 @@ _COPIED: Final = frozenset(
     {"default", "description", "enum", "format", "maxItems", "maxLength", "maxProperties", "maximum", "minItems"}
     | {"minLength", "minimum", "nullable", "pattern", "required", "type"}
 )
-_SELECTABLE: Final = (".status.phase", ".status.executionId", ".spec.executionId", ".spec.pool")
+_SELECTABLE: Final = (".status.phase", ".status.executionId", ".spec.executionId", ".spec.pool", ".spec.sessionId")
 """What a watch can be narrowed by on the server, finished ones above all (KEP-4358)."""
 _HEADER: Final = "# Made by `python -m contracts.crd`; change the models in contracts/ instead.\n"
 

@@ -120,8 +120,11 @@ def _rounded(digits: int) -> AfterValidator:
     return AfterValidator(lambda value: round(value, digits))
 
 
-Milliseconds = Annotated[float, Field(ge=0), _rounded(3)]
-Mebibytes = Annotated[float, Field(ge=0), _rounded(2)]
+Milliseconds = Annotated[float, Field(ge=0, allow_inf_nan=False), _rounded(3)]
+Mebibytes = Annotated[float, Field(ge=0, allow_inf_nan=False), _rounded(2)]
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=0, le=bounds.MAX_INT64)]
+ExitCode = Annotated[int, Field(ge=-bounds.MAX_INT64, le=bounds.MAX_INT64)]
 
 
 class ExecutionMetrics(BaseModel):
@@ -132,8 +135,8 @@ class ExecutionMetrics(BaseModel):
     duration_ms: Milliseconds = Field(description="Wall time from the start of the sandbox to its end.")
     cpu_time_ms: Milliseconds = Field(default=0.0, description="User and system time, descendants included.")
     peak_memory_mb: Mebibytes = Field(default=0.0, description="Peak resident memory of the process tree, MiB.")
-    io_read_bytes: int = Field(default=0, ge=0, description="Read from storage (page cache hits are not counted).")
-    io_write_bytes: int = Field(default=0, ge=0, description="Written to storage.")
+    io_read_bytes: Count = Field(default=0, description="Read from storage (page cache hits are not counted).")
+    io_write_bytes: Count = Field(default=0, description="Written to storage.")
 
 
 class ArtifactMetadata(BaseModel):
@@ -142,7 +145,7 @@ class ArtifactMetadata(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     path: str = Field(description="Relative to the workspace.")
-    size: int = Field(ge=0, description="Bytes.")
+    size: Count = Field(description="Bytes.")
     mime_type: str = "application/octet-stream"
     type: Literal["artifact", "log", "output"] = "artifact"
 
@@ -160,8 +163,8 @@ class ExecutionResult(BaseModel):
     stderr: str = ""
     stdout_truncated: bool = False
     stderr_truncated: bool = False
-    exit_code: int = Field(description="-1 on timeout and when the sandbox itself failed.")
-    execution_time: float = Field(ge=0, description="Seconds.")
+    exit_code: ExitCode = Field(description="-1 on timeout and when the sandbox itself failed.")
+    execution_time: Seconds = Field(description="Seconds.")
     return_value: JsonValue = None
     metrics: ExecutionMetrics
     artifacts: list[str] = Field(default_factory=list)

@@ -15,8 +15,6 @@ from contracts.kube import quantity_bytes
 from contracts.pool import PoolLimits
 from controller.resources import Execution, Pool
 
-UNSUPPORTED: Final = "Unsupported"
-
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
@@ -54,9 +52,9 @@ Verdict = Accepted | Rejected | PoolNotFound
 
 def admit(execution: Execution, pool: Pool | None, secret_namespaces: frozenset[str]) -> Verdict:
     """The verdict on an Execution as things stand; the namespaces are those where secretKeyRef is allowed."""
-    unsupported = _unsupported(execution) or _secrets(execution, secret_namespaces)
-    if unsupported is not None:
-        return unsupported
+    refused = _secrets(execution, secret_namespaces)
+    if refused is not None:
+        return refused
     if pool is None:
         return PoolNotFound(execution.spec.pool)
     limits = pool.spec.limits or PoolLimits()
@@ -64,19 +62,6 @@ def admit(execution: Execution, pool: Pool | None, secret_namespaces: frozenset[
     if limits.timeout_seconds is not None and execution.spec.timeout_seconds > limits.timeout_seconds:
         return _over("timeoutSeconds", execution.spec.timeout_seconds, limits.timeout_seconds, pool)
     return _bounded(wanted, limits, pool)
-
-
-def _unsupported(execution: Execution) -> Rejected | None:
-    spec = execution.spec
-    if spec.session_id is not None:
-        return Rejected(
-            UNSUPPORTED, "spec.sessionId is not supported by this version", "create the Execution without sessionId"
-        )
-    if spec.max_retries > 0:
-        return Rejected(
-            UNSUPPORTED, "spec.maxRetries above 0 is not supported by this version", "create it with maxRetries: 0"
-        )
-    return None
 
 
 def _secrets(execution: Execution, allowed: frozenset[str]) -> Rejected | None:

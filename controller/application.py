@@ -1,7 +1,7 @@
 """Puts the controller together and runs it: what depends on what is said here and nowhere else.
 
-The order of a life: servers → wait for leadership → list everything → watch and work, until told to
-stop → finish what is under way → give the Lease back.
+The order of a life: servers → the API server serves what is needed → watch → wait for leadership → list
+everything → work, until told to stop → finish what is under way → give the Lease back.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from controller.deadlines import Deadlines
 from controller.endpoint import Endpoint
 from controller.errors import KubeError
 from controller.events import EventRecorder
-from controller.handlers import Targets
+from controller.handlers import Gate, Targets
 from controller.health import Health
 from controller.inquiry import Inquiry
 from controller.leadership import Candidate, Leadership
@@ -133,7 +133,8 @@ class Application:
             *([self._relay.run] if self._relay is not None else []),
         ]
         """What runs beside the pipeline while this process leads, from when everything has been listed."""
-        targets = Targets(self.pipeline, self._recovery, keeper, self._kube, now)
+        self._gate = Gate()
+        targets = Targets(self._gate, self.pipeline, self._recovery, keeper, self._kube, now)
         self._watches = Watches(configuration, targets, settings.operator_namespace)
         api = InternalApi(
             Reports(self.pipeline, tokens, now, self._relay),
@@ -144,7 +145,6 @@ class Application:
         self._internal = make_server(api.build(), settings.internal_api_port)
         self._health_server = make_server(self.health.build(), settings.health_port)
         self.health.listening = lambda: self._internal.started
-        self.health.connected = lambda: self.leadership.connected
         self._stopping = asyncio.Event()
 
     def stop(self) -> None:
@@ -156,9 +156,9 @@ class Application:
         try:
             async with _beside(self._health_server.serve(), self._internal.serve(), self.health.tick()) as parts:
                 self._take_signals()
-                if await self._reach(self.leadership.acquire(), parts):
-                    await self._lead(parts)
-                await self.leadership.release()  # where it was told to stop in the moment in which it began to lead
+                if await self._reach(self._check_server(), parts):
+                    self.health.connected = True
+                    await self._live(parts)
                 self._internal.should_exit = self._health_server.should_exit = True
         finally:
             if self._relay is not None:
@@ -166,22 +166,26 @@ class Application:
             for client in (self._executors, self._kube, self._lease_kube):
                 await client.close()
 
-    async def _lead(self, parts: Futures) -> None:
-        """Works until told to stop, and hands over: the Lease goes back before the watches have ended."""
-        watching: asyncio.Future[None] | None = None
-        async with _beside(self.leadership.keep()) as keeping:
-            if await self._reach(self._load(), [*keeping, *parts]):
-                watching = asyncio.ensure_future(self._watches.run())
-                await self._work([watching, *keeping, *parts])
+    async def _live(self, parts: Futures) -> None:
+        """Stands by, then leads. The Lease goes back before the watches have ended, which takes a while."""
+        watching = asyncio.ensure_future(self._watch())
+        if await self._reach(self.leadership.acquire(), [watching, *parts]):
+            await self._lead([watching, *parts])
         await self.leadership.release()
-        if watching is not None:
-            self._watches.stop()
-            await watching
+        self._gate.close()
+        self._watches.stop()
+        await watching
+
+    async def _lead(self, parts: Futures) -> None:
+        async with _beside(self.leadership.keep()) as keeping:
+            self._gate.lead()
+            if await self._reach(self._load(), [*keeping, *parts]):
+                self._gate.open()
+                await self._work([*keeping, *parts])
 
     async def _work(self, parts: Futures) -> None:
         async with _beside(*(part() for part in self.leader_parts)) as more:
             if await self._reach(self._watches.wait_started(), [*parts, *more]):
-                self._take_signals()
                 self.health.listed = True
                 logger.info("controller ready", executions=len(self.pipeline.registry), pools=len(self.pipeline.pools))
                 await self._reach(asyncio.Event().wait(), [*parts, *more])
@@ -210,14 +214,32 @@ class Application:
             for future in (reaching, stopping):
                 future.cancel()
 
+    async def _check_server(self) -> None:
+        """Until our kinds are served and may be read: kopf would never watch what is not there when it starts."""
+        await self._try_until_answered(self._recovery.check)
+
     async def _load(self) -> None:
+        await self._try_until_answered(self._recovery.load)
+
+    async def _try_until_answered(self, read: Callable[[], Coroutine[Any, Any, None]]) -> None:
         while True:
             try:
-                await self._recovery.load()
+                await read()
                 return
             except KubeError as error:
                 logger.warning("cannot read the API server yet; trying again", error=str(error))
                 await asyncio.sleep(_LIST_AGAIN_S)
+
+    async def _watch(self) -> None:
+        """Both operators, and our signals again once they have taken them for themselves."""
+        running, started = (
+            asyncio.ensure_future(self._watches.run()),
+            asyncio.ensure_future(self._watches.wait_started()),
+        )
+        await asyncio.wait({running, started}, return_when=asyncio.FIRST_COMPLETED)
+        started.cancel()
+        self._take_signals()
+        await running
 
     def _take_signals(self) -> None:
         """kopf sets handlers of its own when it starts; ours end everything in the right order."""

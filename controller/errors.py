@@ -6,6 +6,7 @@ ControllerError
 ├── KubeError                     the API server answered with an error
 │   ├── KubeNotFound              404
 │   ├── KubeConflict              409: the object has changed since it was read
+│   ├── KubeTooLarge              etcd has no room for the object, now or ever
 │   └── KubeUnavailable           no answer, 429 or 5xx: trying again may help
 └── ExecutorError                 an executor did not do what it was asked
     ├── ExecutorUnreachable       no answer, 401, 412 (epoch), 429 or 5xx: trying again may help
@@ -44,6 +45,10 @@ class KubeNotFound(KubeError):
 
 class KubeConflict(KubeError):
     """The object has changed since it was read, or exists already."""
+
+
+class KubeTooLarge(KubeError):
+    """The object would be larger than etcd takes."""
 
 
 class KubeUnavailable(KubeError):

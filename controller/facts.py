@@ -67,6 +67,8 @@ class ResultSeen:
     attempt: int
     report: ResultReport
     time: datetime
+    retry: bool = False
+    """A crash is no end yet: another attempt is allowed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,8 @@ class ContainerLost:
     reason: str
     message: str
     time: datetime
+    retry: bool = False
+    """It is no end yet: another attempt is allowed."""
 
 
 @dataclass(frozen=True, slots=True)

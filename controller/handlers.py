@@ -1,10 +1,11 @@
 """What kopf calls for each watch event: parse, hand over, return.
 
 ``on.event`` only: no finalizers, no annotations, no writes of kopf's own. A handler that
-raises would not be tried again, so nothing here waits for the network; the pipeline has
-its own tasks, and the resync brings back what an event has lost.
+raises would not be tried again, so nothing here waits for the network (but for the lists at the
+start); the pipeline has its own tasks, and the resync brings back what an event has lost.
 """
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -26,10 +27,42 @@ from controller.unreadable import parse_or_refuse
 logger = get_logger(__name__)
 
 
+class Gate:
+    """Lets no event through before this process leads and has read everything.
+
+    The watches of a standby run, so that a failover need not wait for them. What they tell before the new leader's
+    lists is in those lists; what they tell while it reads them waits, for the pools must be known before it is judged.
+    """
+
+    def __init__(self) -> None:
+        self._leads = False
+        self._loaded = asyncio.Event()
+
+    def lead(self) -> None:
+        """From now on events count; to be called before the lists are read."""
+        self._leads = True
+
+    def open(self) -> None:
+        """Everything has been read."""
+        self._loaded.set()
+
+    def close(self) -> None:
+        """Events count no longer."""
+        self._leads = False
+        self._loaded.set()
+
+    async def passes(self) -> bool:
+        """Whether an event is to be handled, once that is known."""
+        if self._leads:
+            await self._loaded.wait()
+        return self._leads
+
+
 @dataclass(frozen=True, slots=True)
 class Targets:
     """Where events go."""
 
+    gate: Gate
     pipeline: Pipeline
     recovery: Recovery
     keeper: PoolKeeper
@@ -42,6 +75,8 @@ def register_cluster_handlers(registry: kopf.OperatorRegistry, targets: Targets)
 
     @kopf.on.event(GROUP, VERSION, EXECUTION_PLURAL, registry=registry)
     async def see_execution(event: kopf.RawEvent, **_: Any) -> None:
+        if not await targets.gate.passes():
+            return
         body = event["object"]
         targets.recovery.deliver(body["metadata"]["uid"])
         if event["type"] == "DELETED":
@@ -55,6 +90,8 @@ def register_cluster_handlers(registry: kopf.OperatorRegistry, targets: Targets)
 
     @kopf.on.event(GROUP, VERSION, POOL_PLURAL, registry=registry)
     async def see_pool(event: kopf.RawEvent, **_: Any) -> None:
+        if not await targets.gate.passes():
+            return
         name = event["object"]["metadata"]["name"]
         if event["type"] == "DELETED":
             targets.pipeline.lose_pool(name)
@@ -71,6 +108,8 @@ def register_namespace_handlers(registry: kopf.OperatorRegistry, targets: Target
 
     @kopf.on.event("", "v1", "pods", registry=registry)
     async def see_pod(event: kopf.RawEvent, **_: Any) -> None:
+        if not await targets.gate.passes():
+            return
         pod = parse_pod(event["object"])
         if pod is None:
             return
@@ -83,7 +122,8 @@ def register_namespace_handlers(registry: kopf.OperatorRegistry, targets: Target
 
     @kopf.on.event("apps", "v1", "deployments", registry=registry)
     async def see_deployment(event: kopf.RawEvent, **_: Any) -> None:
-        targets.keeper.see_deployment(event["object"], event["type"] == "DELETED")
+        if await targets.gate.passes():
+            targets.keeper.see_deployment(event["object"], event["type"] == "DELETED")
 
 
 def set_selectors(settings: kopf.OperatorSettings) -> None:

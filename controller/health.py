@@ -32,8 +32,9 @@ class Health:
         self._misses = 0
         self.listed = False
         """This replica leads, and has read everything: reports may come."""
+        self.connected = False
+        """The API server has answered, and serves what is needed."""
         self.listening: Callable[[], bool] = lambda: False
-        self.connected: Callable[[], bool] = lambda: False
 
     async def tick(self) -> None:
         """Notes that the loop turns, until cancelled."""
@@ -60,7 +61,7 @@ class Health:
     @property
     def ready(self) -> bool:
         """Whether it leads, or would at once."""
-        return self.listening() and self.connected()
+        return self.listening() and self.connected
 
     def build(self) -> FastAPI:
         """The application: ``/healthz``, ``/readyz``, ``/metrics``."""

@@ -53,6 +53,7 @@ async def make_request(execution: Execution, grant: Grant, kube: ObjectReader) -
         "env_vars": env,
         "report_token": SecretStr(grant.report_token),
         "limits": grant.limits,
+        "session_id": execution.session_id,
     }
     if execution.spec.stdin is not None:
         fields["stdin"] = execution.spec.stdin

@@ -113,7 +113,6 @@ class Leadership:
         self._valid_until: float | None = None
         self._seen: tuple[Any, ...] = ()
         self._seen_at = 0.0
-        self.connected = False
 
     @property
     def leads(self) -> bool:
@@ -153,7 +152,6 @@ class Leadership:
     async def _try_to_acquire(self) -> bool:
         try:
             lease = await self._find_or_create()
-            self.connected = True
             spec = lease.get("spec") or {}
             if not self._is_free(spec):
                 return False

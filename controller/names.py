@@ -35,6 +35,8 @@ INTERNAL_API_TOKEN_KEY: Final = "internal-api-token"  # noqa: S105 (a key's name
 EXECUTE_API_TOKEN_KEY: Final = "execute-api-token"  # noqa: S105
 TOKENS_MOUNT_PATH: Final = "/var/run/secrets/sandbox-executor"
 
+IN_SESSION_SELECTOR: Final = "spec.sessionId!="
+"""Executions that have a session."""
 UNFINISHED_SELECTOR: Final = ",".join(f"status.phase!={phase}" for phase in sorted(TERMINAL_PHASES))
 """The field selector that keeps ended Executions out of lists and watches."""
 

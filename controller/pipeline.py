@@ -34,6 +34,8 @@ from controller.placement import Placed, Placement
 from controller.pods import Pods
 from controller.report_tokens import ReportTokens
 from controller.resources import Execution, Pool
+from controller.status import RETRYING, SCHEDULED, condition_of
+from controller.termination import LOST
 from controller.tracking import Ended, Mark, Registry, Stage, Tracked
 from controller.writer import StatusWriter, Written
 
@@ -43,6 +45,10 @@ _TOLD_AT_A_TIME: Final = 10
 """A long queue must not take the API server's time from those that run: twenty such writes a second at most."""
 _RETRY_S: Final = 2.0
 _KILL_WAIT_S: Final = 10.0
+_NO_ROOM: Final = (
+    "the object is so large (code, stdin, event, annotations) that etcd has no room for its status: create it anew "
+    "with less than 1 MiB in all, for example with the code in a ConfigMap"
+)
 logger = get_logger(__name__)
 
 
@@ -102,7 +108,7 @@ class Pipeline:
             self.stop(tracked)
 
     def _begin_anew(self, tracked: Tracked) -> None:
-        """It waits here and runs there: a claim of the leader before this one was under way for so long."""
+        """What is known of it is out of date: it is taken up as if it had just been seen."""
         self.placement.withdraw(tracked.uid)
         self.registry.drop(tracked, None, forget=True)
         self._begin(self.registry.add(tracked.execution))
@@ -115,7 +121,7 @@ class Pipeline:
             self.registry.give_id(tracked)
             if (pod := self.pods.get(tracked.status.pod_name or "")) is not None:
                 tracked.pod_url = pod.url
-                self.placement.occupy(tracked.uid, pod.name)
+                self.placement.occupy(tracked.uid, pod.name, tracked.execution.session)
             tracked.dispatched.set()
             tracked.expect_end(self._with.now())
             tracked.hear(self._with.now())
@@ -168,13 +174,13 @@ class Pipeline:
             case Rejected() as verdict:
                 self._refuse(tracked, verdict)
             case PoolNotFound() as verdict:
-                self.placement.enqueue(tracked.uid, verdict.pool, execution.order)
+                self.placement.enqueue(tracked.uid, verdict.pool, execution.order, execution.session)
                 self.spawn(self._wait(tracked, Waits("PoolNotFound", verdict.message, self._with.now())), tracked)
             case Accepted(limits):
                 tracked.limits = limits
                 if pool is not None and self._queue_is_full(tracked, pool):
                     return
-                self.placement.enqueue(tracked.uid, execution.spec.pool, execution.order)
+                self.placement.enqueue(tracked.uid, execution.spec.pool, execution.order, execution.session)
                 self.schedule(execution.spec.pool)
 
     def _queue_is_full(self, tracked: Tracked, pool: Pool) -> bool:
@@ -223,8 +229,7 @@ class Pipeline:
                 if room and (now - tracked.seen).total_seconds() >= QUEUED_AFTER_S:
                     room -= 1
                     tracked.told_queued = True
-                    message = f"all slots of pool {pool} are taken; it runs as soon as one is free"
-                    self.spawn(self._wait(tracked, Waits("Queued", message, now)), tracked)
+                    self.spawn(self._wait(tracked, Waits("Queued", _queued_message(tracked), now)), tracked)
 
     async def _wait(self, tracked: Tracked, fact: Waits) -> None:
         if tracked.stage is not Stage.WAITING:
@@ -310,6 +315,8 @@ class Pipeline:
         if tracked.stage is not Stage.RUNNING:
             return
         match outcome:
+            case Refusal("DuplicateExecutionId", message) if tracked.attempt > 1:
+                await self.crash(tracked, LOST.reason, f"{message}: an earlier attempt")
             case Refusal(reason, message, solution):
                 await self._end(tracked, Refused(reason, message, solution, self._with.now()))
             case Doubt(message):
@@ -351,14 +358,18 @@ class Pipeline:
 
     async def finish(self, tracked: Tracked, attempt: int, report: ResultReport) -> bool:
         """Folds a result in; False when the Execution had ended otherwise or is gone."""
-        fact = ResultSeen(attempt, report, self._with.now())
-        self.placement.release(tracked.uid)
-        self.schedule(tracked.execution.spec.pool)
+        fact = ResultSeen(attempt, report, self._with.now(), _may_retry(tracked))
+        if tracked.stage is Stage.RUNNING:
+            if report.status == "crashed":
+                self._hush(tracked.status.pod_name or "")  # it is about to exit: another attempt shall not go there
+            self.placement.release(tracked.uid)
+            self.schedule(tracked.execution.spec.pool)
         return await self._end(tracked, fact, mark_of(report)) is Written.YES
 
     async def crash(self, tracked: Tracked, reason: str, message: str) -> None:
         """What ran it is gone."""
-        await self._end(tracked, ContainerLost(tracked.attempt, reason, message, self._with.now()))
+        fact = ContainerLost(tracked.attempt, reason, message, self._with.now(), _may_retry(tracked))
+        await self._end(tracked, fact)
 
     def record_soon(self, tracked: Tracked, fact: Fact) -> None:
         """Writes a fact that ends nothing, in the background."""
@@ -376,6 +387,8 @@ class Pipeline:
         if tracked.stage is Stage.ENDED:
             return Written.NO
         outcome = await self._with.writer.record(tracked, fact)
+        if outcome is Written.YES and tracked.stage is Stage.RUNNING and tracked.status.phase == "Pending":
+            self._retry(tracked)
         if tracked.execution.ended or outcome is Written.GONE:
             phase = tracked.execution.status.phase
             ours = outcome is Written.YES
@@ -383,6 +396,17 @@ class Pipeline:
             if self._drop(tracked, None if outcome is Written.GONE else ended) and ours and ended is not None:
                 self._announce(tracked, ended.phase)
         return outcome
+
+    def _retry(self, tracked: Tracked) -> None:
+        """Puts an Execution whose attempt was lost back into its queue, as if it had just come."""
+        condition = condition_of(tracked.status, SCHEDULED)
+        message = condition.message if condition else ""
+        self._with.events.warn(tracked.execution, RETRYING, message)
+        logger.warning("an attempt was lost", message=message, **_who(tracked))
+        tracked.stage = Stage.ENDED  # whoever still works on the lost attempt stops
+        self.placement.release(tracked.uid)
+        self._begin_anew(tracked)
+        self.schedule(tracked.execution.spec.pool)
 
     def _announce(self, tracked: Tracked, phase: Phase) -> None:
         execution = tracked.execution
@@ -396,6 +420,9 @@ class Pipeline:
         if tracked.stage is Stage.ENDED:
             return False
         tracked.stage = Stage.ENDED
+        if tracked.no_room:
+            logger.error("etcd has no room for a status; the Execution is let go", **_who(tracked))
+            self._with.events.warn(tracked.execution, "NoRoomForStatus", _NO_ROOM)
         if tracked.deleted and not tracked.execution.ended:
             self.deleted(tracked)
         self.placement.withdraw(tracked.uid)
@@ -418,6 +445,23 @@ class Pipeline:
         self._halted = True
         await self._background.settle(within_s)
         await self._background.close()
+
+
+def _queued_message(tracked: Tracked) -> str:
+    spec = tracked.execution.spec
+    if spec.session_id is None:
+        return f"all slots of pool {spec.pool} are taken; it runs as soon as one is free"
+    return (
+        f"it waits for its turn in session {spec.session_id}, or for a slot of pool {spec.pool} "
+        "on the pod that has the session's workspace"
+    )
+
+
+def _may_retry(tracked: Tracked) -> bool:
+    """Whether a lost attempt is followed by another one: never for what is to stop."""
+    execution = tracked.execution
+    stopping = tracked.stop_wanted or tracked.deleted or execution.spec.cancel or execution.deleting
+    return tracked.attempt <= execution.spec.max_retries and not stopping
 
 
 def _who(tracked: Tracked) -> dict[str, str]:

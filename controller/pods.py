@@ -132,6 +132,8 @@ class Pods:
         pool = self._pools.get(pod.pool)
         capacity = pod.capacity or (pool.spec.concurrency if pool else _DEFAULT_CAPACITY)
         self._placement.set_pod(pod.name, pod.pool, capacity, self.accepts(pod))
+        if pod.deleting or pod.finished:
+            self._placement.evict_sessions(pod.name)
 
 
 def _container_ended(before: Pod | None, after: Pod) -> bool:

@@ -48,6 +48,7 @@ class Recovery:
         self._namespace = operator_namespace
         self._now = now
         self._undelivered: set[str] = set()
+        self._settled = False
         self.resynced: Sequence[Callable[[int], None]] = ()
         """Called after each comparison with a list, with how many Executions the watch has not delivered in time."""
         pipeline.adopt = self.adopt
@@ -111,7 +112,7 @@ class Recovery:
                 return
             self.see_pod(pod)
             tracked.pod_url = pod.url
-            self._pipeline.placement.occupy(tracked.uid, pod.name)
+            self._pipeline.placement.occupy(tracked.uid, pod.name, tracked.execution.session)
         await self._ask_until_told(tracked)
 
     async def _ask_until_told(self, tracked: Tracked, unknown: Termination | None = None) -> None:
@@ -130,6 +131,16 @@ class Recovery:
 
     # --- the list ---------------------------------------------------------------------------------------------
 
+    async def check(self) -> None:
+        """Reads one object of each kind that is watched.
+
+        Raises:
+            KubeError: one could not be read, or a kind is not there.
+        """
+        collections = (names.executions_path(), names.pools_path(), names.core_path(self._namespace, "pods"))
+        for path in (*collections, names.deployments_path(self._namespace)):
+            await self._kube.get(f"{path}?limit=1")
+
     async def load(self) -> None:
         """Reads everything: pools, pods, then unfinished Executions in their order.
 
@@ -146,6 +157,8 @@ class Recovery:
             for execution in listed
             if registry.get(execution.uid) is None and not registry.was_dropped(execution.uid)
         }
+        if not self._settled:
+            await self._settle_sessions()
         for execution in sorted(listed, key=lambda execution: execution.order):
             self._pipeline.see(execution)
         for uid in before - {execution.uid for execution in listed}:
@@ -186,6 +199,20 @@ class Recovery:
                 if execution is not None:
                     listed.append(execution)
         return listed
+
+    async def _settle_sessions(self) -> None:
+        """Sessions go on where their last Execution ran; asked once, for afterwards placement knows."""
+        started: dict[str, tuple[datetime, str]] = {}
+        async for page in self._kube.list_pages(names.executions_path(), fieldSelector=names.IN_SESSION_SELECTOR):
+            for body in page:
+                execution = await parse_or_refuse(body, self._kube, self._now())
+                if execution is None or execution.status.start_time is None or not execution.status.pod_name:
+                    continue
+                last = (execution.status.start_time, execution.status.pod_name)
+                started[execution.session] = max(started.get(execution.session, last), last)
+        for session, (_, pod) in started.items():
+            self._pipeline.placement.settle_session(session, pod)
+        self._settled = True
 
     def deliver(self, uid: str) -> None:
         """The watch has told something about an Execution."""

@@ -42,6 +42,16 @@ class Execution:
         return self.status.execution_id or self.spec.execution_id or derive_execution_id(self.created.date(), self.uid)
 
     @property
+    def session_id(self) -> str | None:
+        """The session as an executor knows it: tenants share executors, and no namespace's name has a dot."""
+        return f"{self.namespace}.{self.spec.session_id}" if self.spec.session_id else None
+
+    @property
+    def session(self) -> str:
+        """The session's key for placement, another one in each pool; empty when there is none."""
+        return f"{self.spec.pool}/{self.session_id}" if self.session_id else ""
+
+    @property
     def ended(self) -> bool:
         """Whether its phase is one that never changes again."""
         return self.status.phase in TERMINAL_PHASES

@@ -14,6 +14,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ValidationError
 
+from contracts import bounds
 from contracts.control_plane_api import (
     CONTAINER_EXITED_PATH,
     CONTAINER_READY_PATH,
@@ -98,7 +99,7 @@ class InternalApi:
     async def heartbeat(self, execution_id: str, request: Request) -> Response:
         """An execution still runs."""
         attempt = self._check_report_token(execution_id, request)
-        said = _parse(Heartbeat, await _read(request, _LARGE_BYTES))
+        said = _parse(Heartbeat, await _read(request, bounds.STATUS_PROGRESS_BYTES))
         known = self._reports.beat(execution_id, attempt, said.progress)
         return Response(status_code=204 if known else 404)
 

@@ -22,11 +22,14 @@ from contracts.execution import (
 from contracts.kube import Condition
 from controller.conditions import ConditionStatus, find_condition, make_condition, merge_conditions
 from controller.facts import Cancelled, Claimed, ContainerLost, Fact, HeartbeatSeen, Refused, Relayed, ResultSeen, Waits
+from controller.storable import can_store
 
 SCHEDULED: Final = "Scheduled"
 FINISHED: Final = "Finished"
 SUCCEEDED: Final = "Succeeded"
 REPORTED: Final = "Reported"
+RETRYING: Final = "Retrying"
+"""Reason of the condition Scheduled between two attempts."""
 
 _PHASE_OF_REPORT: Final[Mapping[str, Phase]] = {
     "success": "Succeeded",
@@ -68,10 +71,31 @@ def _fold(status: ExecutionStatus, fact: Fact, generation: int | None) -> Execut
         case HeartbeatSeen() if running and fact.attempt == status.attempt:
             return _beat(status, fact)
         case ResultSeen() if running and fact.attempt == status.attempt:
+            if fact.retry and fact.report.status == "crashed":
+                return _retry(status, fact.report.reason, fact.time, generation)
             return _finish(status, fact, generation)
         case ContainerLost() if running and fact.attempt == status.attempt:
+            if fact.retry:
+                return _retry(status, fact.reason, fact.time, generation)
             return _crash(status, fact, generation)
     return None
+
+
+def _retry(status: ExecutionStatus, reason: str, now: datetime, generation: int | None) -> ExecutionStatus:
+    """What ran the attempt is gone: it waits for another one. The attempt's number stays until that is claimed.
+
+    The only way back from Running: attempt and phase together still move forward only.
+    """
+    message = f"attempt {status.attempt} was lost ({reason}); it may have run in part, and another one follows"
+    condition = make_condition(SCHEDULED, "False", RETRYING, message, now, generation)
+    gone = ("pod_name", "node_name", "start_time", "last_heartbeat_time", "progress")
+    return status.model_copy(
+        update={
+            **dict.fromkeys(gone),
+            "phase": "Pending",
+            "conditions": merge_conditions(status.conditions, condition),
+        }
+    )
 
 
 def _report(status: ExecutionStatus, fact: Relayed, generation: int | None) -> ExecutionStatus | None:
@@ -113,7 +137,7 @@ def _beat(status: ExecutionStatus, fact: HeartbeatSeen) -> ExecutionStatus | Non
     if status.last_heartbeat_time is not None and fact.time <= status.last_heartbeat_time:
         return None
     update: dict[str, Any] = {"last_heartbeat_time": fact.time}
-    if fact.progress is not None:
+    if fact.progress is not None and can_store(fact.progress):
         update["progress"] = fact.progress
     return status.model_copy(update=update)
 
@@ -197,7 +221,7 @@ def _streams(report: ResultReport) -> dict[str, Any]:
 
 def _return_value(report: ResultReport) -> dict[str, Any]:
     size = len(json.dumps(report.return_value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace"))
-    if size > bounds.STATUS_RETURN_VALUE_BYTES:
+    if size > bounds.STATUS_RETURN_VALUE_BYTES or not can_store(report.return_value):
         return {"return_value": None, "return_value_truncated": True}
     return {"return_value": report.return_value, "return_value_truncated": None}
 

@@ -46,6 +46,8 @@ class Tracked:
     kill_begun: bool = False
     told_queued: bool = False
     deleted: bool = False
+    """It is gone from the API server, or (``no_room``) nothing can be written to it any more."""
+    no_room: bool = False
     deadline: datetime | None = None
     last_beat_written: datetime | None = None
     last_beat_relayed: datetime | None = None

@@ -12,11 +12,12 @@ from contracts.execution import TERMINAL_PHASES, ExecutionStatus
 from contracts.kube import API_VERSION, EXECUTION_KIND
 from controller import names, reported
 from controller.clients.kube import KubeClient
-from controller.errors import KubeConflict, KubeNotFound, KubeUnavailable
-from controller.facts import Cancelled, Claimed, ContainerLost, Fact, Refused, Relayed, ResultSeen
+from controller.errors import KubeConflict, KubeNotFound, KubeTooLarge, KubeUnavailable
+from controller.facts import Cancelled, Claimed, ContainerLost, Fact, HeartbeatSeen, Refused, Relayed, ResultSeen, Waits
 from controller.logs import get_logger
 from controller.resources import Execution, parse_execution
-from controller.status import advance
+from controller.status import RETRYING, SCHEDULED, advance, condition_of
+from controller.storable import MAX_CUTS, cut
 from controller.tracking import Tracked
 
 _BACKOFF_S: Final = (0.05, 0.2, 0.5, 1.0, 2.0, 5.0)
@@ -39,9 +40,13 @@ class StatusWriter:
         self._relays = relays
 
     async def record(self, tracked: Tracked, fact: Fact) -> Written:
-        """Folds a fact into the status and writes it; tries until the API server has answered."""
+        """Folds a fact into the status and writes it; tries until the API server has answered.
+
+        What is too long for etcd is cut (``storable``). Where not even the least has room, the object is as good as
+        gone: it could hold neither a claim nor an end, and would keep its slot for ever.
+        """
         async with tracked.lock:
-            tries = 0
+            tries = cuts = 0
             while True:
                 if tracked.deleted:
                     return Written.GONE
@@ -52,10 +57,16 @@ class StatusWriter:
                 if isinstance(fact, Claimed) and (tracked.stop_wanted or tracked.execution.deleting):
                     return Written.NO
                 try:
+                    after = cut(after, cuts)
                     tracked.written(after, await self._kube.replace_status(_path(execution), _body(execution, after)))
                     return Written.YES
                 except KubeNotFound:
                     tracked.deleted = True
+                except KubeTooLarge:
+                    cuts += 1
+                    if cuts > MAX_CUTS and isinstance(fact, HeartbeatSeen | Waits | Relayed):
+                        return Written.NO
+                    tracked.no_room = tracked.deleted = cuts > MAX_CUTS
                 except KubeConflict:
                     await self.refresh(tracked)
                 except KubeUnavailable as error:
@@ -101,6 +112,10 @@ def _is_ours(status: ExecutionStatus, fact: Fact) -> bool:
                 fact.pod_name,
                 fact.time,
             )
+        case ResultSeen(retry=True) | ContainerLost(retry=True):
+            scheduled = condition_of(status, SCHEDULED)
+            retried = scheduled is not None and scheduled.reason == RETRYING
+            return retried and scheduled is not None and scheduled.last_transition_time == fact.time
         case Refused() | Cancelled() | ResultSeen() | ContainerLost():
             return status.completion_time == fact.time
     return False

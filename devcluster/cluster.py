@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from devcluster import cni, engine, state
+from devcluster import audit, cni, engine, state
 from devcluster.commands import output, succeeds
 from devcluster.environment import Environment, environment
 from devcluster.errors import DevclusterError, StepFailed
@@ -165,6 +165,10 @@ class Cluster:
         succeeds(words, env=env.variables, timeout_s=120)
         say(f"the nodes' logs are in {target}")
         return target
+
+    def audit_log(self) -> str:
+        """What the API server has noted about Secrets, one event (``audit.k8s.io/v1``) a line."""
+        return self.in_node(f"{self.name}-control-plane", "cat", audit.LOG_FILE)
 
     def in_node(self, node: str, *words: str, stdin: str | None = None) -> str:
         """Run a command in the container that is the node."""

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
+
+from devcluster import audit
 
 _FAIL_CGROUP_V1 = """\
 kind: KubeletConfiguration
@@ -22,6 +25,7 @@ def build_config(
     nodes: int = 1,
     bridge_cni: bool = False,
     cgroup_v1: bool = False,
+    audit_policy: Path | None = None,
     patches: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """kind's v1alpha4 ``Cluster``.
@@ -29,6 +33,7 @@ def build_config(
     bridge_cni: the node image brings no CNI; ``cni`` writes one. kube-proxy programs iptables: in its nftables
     mode a full sync (each hour, each start) emptied the services' map on kernel 6.18 with nft 1.0.6.
     cgroup_v1: from 1.35 a kubelet refuses to start there unless it is told otherwise.
+    audit_policy: this file is the API server's audit policy (``audit``).
     """
     networking: dict[str, Any] = {"apiServerAddress": "127.0.0.1", "ipFamily": "ipv4"}
     if bridge_cni:
@@ -40,6 +45,8 @@ def build_config(
         "networking": networking,
         "nodes": [{"role": role} for role in roles],
     }
+    if audit_policy is not None:
+        config["nodes"][0] |= audit.node_fields(audit_policy)
     if cgroup_v1:
         config["kubeadmConfigPatches"] = [_FAIL_CGROUP_V1]
     for patch in patches:

@@ -77,6 +77,10 @@ class Layout:
         return self.state / "kind.yaml"
 
     @property
+    def audit_policy(self) -> Path:
+        return self.state / "audit-policy.json"
+
+    @property
     def bin(self) -> Path:
         """Links to kind, kubectl, helm and docker, first in PATH of ``run``."""
         return self.state / "bin"

@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from devcluster import engine, host, kindconfig, provision, reaper, state
+from devcluster import audit, engine, host, kindconfig, provision, reaper, state
 from devcluster.cache import locked
 from devcluster.cluster import Cluster
 from devcluster.commands import succeeds
@@ -81,10 +81,12 @@ def _engine_up(layout: Layout, known: State | None, nodes: int, patches: Sequenc
     cluster = Cluster(layout, final)
     if parts.built is not None:
         _load_node_image(cluster, parts.built)
+    layout.audit_policy.write_text(audit.policy())
     config = kindconfig.build_config(
         nodes=nodes,
         bridge_cni=parts.built is not None,
         cgroup_v1=host.is_cgroup_v1(host.mountinfo()),
+        audit_policy=layout.audit_policy,
         patches=patches,
     )
     layout.kind_config.write_text(kindconfig.to_text(config))

@@ -8,48 +8,28 @@ read, so that a token goes only where it was meant to go.
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Final
 
 import httpx
 import structlog
 
+from contracts.control_plane_retry import (
+    CONNECT_TIMEOUT_S,
+    MAX_ATTEMPTS,
+    READ_TIMEOUT_S,
+    Outcome,
+    backoff_s,
+    judge_status,
+)
 from executor_runtime.clock import Clock
 from executor_runtime.secret import Token
 
-CONNECT_TIMEOUT_S: Final = 5.0
-READ_TIMEOUT_S: Final = 30.0
 _WHOLE_CALL_TIMEOUT_S: Final = 60.0
 """Against a server that answers a byte at a time: the read timeout is for each read."""
 
-MAX_ATTEMPTS: Final = 5
-_BACKOFF_S: Final = (1.0, 2.0, 4.0, 8.0)
-MAX_BACKOFF_S: Final = 10.0
 _MAX_ANSWER_BYTES: Final = 65_536
 
 log = structlog.get_logger()
-
-
-class Outcome(StrEnum):
-    """What an answer, or its absence, means for the call."""
-
-    ACCEPTED = "accepted"
-    """2xx."""
-    DROPPED = "dropped"
-    """404 or 409: the Control Plane does not want it, now or ever."""
-    REFUSED = "refused"
-    """Another 4xx: the same call again would get the same answer."""
-    UNAUTHORIZED = "unauthorized"
-    """401: the token may just have been rotated."""
-    UNAVAILABLE = "unavailable"
-    """5xx, or a redirect (not followed)."""
-    UNREACHABLE = "unreachable"
-    """No answer at all."""
-
-    @property
-    def final(self) -> bool:
-        """Whether the same call must not be made again (T037)."""
-        return self in (Outcome.ACCEPTED, Outcome.DROPPED, Outcome.REFUSED)
 
 
 @dataclass(frozen=True)
@@ -58,22 +38,6 @@ class Answer:
 
     outcome: Outcome
     detail: str
-
-
-def judge_status(status: int) -> Outcome:
-    """The retry table of ``docs/architecture.md`` for an HTTP status."""
-    if 200 <= status < 300:
-        return Outcome.ACCEPTED
-    if status == httpx.codes.UNAUTHORIZED:
-        return Outcome.UNAUTHORIZED
-    if status in (httpx.codes.NOT_FOUND, httpx.codes.CONFLICT):
-        return Outcome.DROPPED
-    return Outcome.REFUSED if 400 <= status < 500 else Outcome.UNAVAILABLE
-
-
-def backoff_s(failures: int) -> float:
-    """Seconds to wait after this many failed attempts: 1, 2, 4, 8, and never above 10."""
-    return _BACKOFF_S[failures - 1] if failures <= len(_BACKOFF_S) else MAX_BACKOFF_S
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,9 @@ import structlog
 from pydantic import JsonValue
 
 from contracts.control_plane_api import Heartbeat, heartbeat_path
+from contracts.control_plane_retry import Outcome
 from executor_runtime.clock import Clock
-from executor_runtime.control_plane import Answer, Call, ControlPlane, Outcome
+from executor_runtime.control_plane import Answer, Call, ControlPlane
 
 INTERVAL_S: Final = 5.0
 

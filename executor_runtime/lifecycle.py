@@ -12,8 +12,9 @@ from contracts.control_plane_api import (
     ContainerReady,
     ExitReason,
 )
+from contracts.control_plane_retry import MAX_BACKOFF_S
 from executor_runtime.clock import Clock
-from executor_runtime.control_plane import MAX_BACKOFF_S, Call, ControlPlane, retry
+from executor_runtime.control_plane import Call, ControlPlane, retry
 
 SIGTERM_EXIT_CODE: Final = 143
 SIGINT_EXIT_CODE: Final = 130

@@ -11,11 +11,13 @@ from collections.abc import Callable
 from typing import Final
 
 import structlog
+from pydantic_core import to_json
 
 from contracts.control_plane_api import ResultReport, result_path
+from contracts.control_plane_retry import Outcome
 from contracts.executor_api import ExecutionMetrics, ExecutionResult
 from executor_runtime.clock import Clock
-from executor_runtime.control_plane import Answer, Call, ControlPlane, Outcome, retry
+from executor_runtime.control_plane import Answer, Call, ControlPlane, retry
 from executor_runtime.secret import Redactor
 from executor_runtime.spool import Spool, SpooledReport, SpoolFile
 
@@ -175,8 +177,7 @@ class Reporter:
 
     async def _post(self, entry: SpooledReport) -> Answer:
         token = entry.report_token
-        path, body = result_path(entry.execution_id), entry.body.encode()
-        call = Call(path, body, token, entry.idempotency_key, entry.request_id)
+        call = Call(result_path(entry.execution_id), entry.body, token, entry.idempotency_key, entry.request_id)
         if token is None:
             return await self._control_plane.post(call)
         self._redactor.hide(token)
@@ -203,10 +204,10 @@ class Reporter:
             await asyncio.to_thread(forget, file)
 
     def _entry(self, report: ResultReport, token: str | None) -> SpooledReport:
-        body = report.model_dump_json()
+        body = to_json(report)
         return SpooledReport(
             execution_id=report.execution_id,
-            idempotency_key=idempotency_key(report.execution_id, body.encode()),
+            idempotency_key=idempotency_key(report.execution_id, body),
             saved_at=self._clock.now().timestamp(),
             report_token=token,
             request_id=structlog.contextvars.get_contextvars().get("request_id"),

@@ -13,3 +13,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption("--executor-image", default="sandbox-executor/executor:dev")
     group.addoption("--controller-image", default="sandbox-executor/controller:dev")
+    group.addoption(
+        "--audit-log",
+        help="for --cluster=current: a file with the audit log of the API server; else tests that need it are left out",
+    )

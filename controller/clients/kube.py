@@ -19,7 +19,7 @@ from kubernetes.aio.config import ConfigException, load_incluster_config, load_k
 
 from controller import names
 from controller.clients.redirects import refuse_redirects
-from controller.errors import KubeConflict, KubeError, KubeNotFound, KubeUnavailable, SettingsError
+from controller.errors import KubeConflict, KubeError, KubeNotFound, KubeTooLarge, KubeUnavailable, SettingsError
 
 Body = dict[str, Any]
 
@@ -31,6 +31,8 @@ _TABLE: Final = "application/json;as=Table;g=meta.k8s.io;v=v1"
 _PAGE_SIZE: Final = 100
 """An Execution may hold a megabyte: a page must not keep the loop from renewing the Lease while it is parsed."""
 _REQUEST_TIMEOUT_S: Final = 30.0
+_TOO_LARGE: Final = ("request is too large", "trying to send message larger than max")
+"""etcd's words, and its client's for what is more than two of its messages; the API server gives both as a 500."""
 
 
 async def load_configuration() -> Configuration:
@@ -229,8 +231,11 @@ def _error(status: int, raw: bytes) -> KubeError:
         answer = json.loads(raw)
     except ValueError:
         answer = {}
+    answer = answer if isinstance(answer, dict) else {}
     kind: type[KubeError] = KubeError
-    if status == 404:
+    if status == 413 or any(words in str(answer.get("message", "")) for words in _TOO_LARGE):
+        kind = KubeTooLarge
+    elif status == 404:
         kind = KubeNotFound
     elif status == 409:
         kind = KubeConflict

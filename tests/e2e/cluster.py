@@ -15,6 +15,7 @@ Object = dict[str, Any]
 REPOSITORY = Path(__file__).parents[2]
 SYSTEM_NAMESPACE = "sandbox-executor-system"
 RELEASE = "sandbox-executor"
+CONTROLLER = "sandbox-executor-controller"
 EXECUTOR_PODS = "app.kubernetes.io/component=executor"
 CONTROLLER_PODS = "app.kubernetes.io/component=controller"
 
@@ -41,6 +42,11 @@ class Tools:
         """Standard output; raises CommandFailed, unless ``check`` is off."""
         return _run([self.kubectl_path, *words], stdin, timeout_s, check)
 
+    def kubectl_says(self, *words: str) -> str:
+        """Standard error of a command that works: the API server's warnings."""
+        done = subprocess.run([self.kubectl_path, *words], capture_output=True, text=True, timeout=90, check=True)
+        return done.stderr
+
     def helm(self, *words: str, timeout_s: float = 300) -> str:
         """Standard output; raises CommandFailed."""
         return _run([self.helm_path, *words], None, timeout_s)
@@ -60,6 +66,11 @@ class Tools:
         """Pods of the operator's namespace that are not on their way out."""
         pods = self.items("pods", SYSTEM_NAMESPACE, selector)
         return [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
+
+    def leader(self) -> str:
+        """The controller pod that leads; empty when none does."""
+        lease = self.get("lease", CONTROLLER, SYSTEM_NAMESPACE)
+        return str(lease["spec"].get("holderIdentity") or "").rpartition("_")[0]
 
     def in_pod(self, pod: str, *words: str) -> str:
         """What a command in an executor or controller pod prints."""

@@ -8,14 +8,24 @@ on the cluster that KUBECONFIG names, which must be able to get the two images.
 import secrets
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from tests.e2e.cluster import EXECUTOR_PODS, RELEASE, REPOSITORY, SYSTEM_NAMESPACE, Tenant, Tools, eventually
 
+InNode = Callable[..., str]
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--cluster") == "current":
+        out = [item for item in items if "in_node" in getattr(item, "fixturenames", ())]
+        config.hook.pytest_deselected(items=out)
+        items[:] = [item for item in items if item not in out]
+    if config.getoption("--cluster") == "current" and config.getoption("--audit-log") is None:
+        out = [item for item in items if "secret_events" in getattr(item, "fixturenames", ())]
+        config.hook.pytest_deselected(items=out)
+        items[:] = [item for item in items if item not in out]
     for item in items:
         if "tests/e2e" in item.nodeid:
             item.add_marker(pytest.mark.e2e)
@@ -91,6 +101,14 @@ metadata:
   name: {SYSTEM_NAMESPACE}
   labels: {{pod-security.kubernetes.io/enforce: privileged}}
 """
+
+
+@pytest.fixture
+def in_node(installed: Tools) -> InNode:
+    """Runs a command on one of our cluster's nodes; what needs it is left out on a cluster that is not ours."""
+    from devcluster.cluster import Cluster
+
+    return Cluster.current().in_node
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """Pods and controllers that go away: every Execution still ends once, with the truth."""
 
-from tests.e2e.cluster import CONTROLLER_PODS, SYSTEM_NAMESPACE, Tenant, condition, eventually
+from tests.e2e.cluster import SYSTEM_NAMESPACE, Tenant, condition, eventually
 
 _SLEEPS = "import time\ndef handler(event):\n    time.sleep(event)\n    return 'slept'\n"
 
@@ -17,12 +17,21 @@ def test_an_execution_whose_pod_is_killed_is_crashed_and_says_so(tenant: Tenant)
     assert tenant.run("next", "def handler(event): return 1")["phase"] == "Succeeded", "the pool goes on"
 
 
+def test_a_pod_that_is_deleted_lets_what_runs_on_it_end(tenant: Tenant) -> None:
+    tenant.create("drained", _SLEEPS, timeoutSeconds=60, event=8)
+    status = eventually(lambda: (s := tenant.status("drained")).get("phase") == "Running" and s)
+    tenant.tools.kubectl("delete", "pod", status["podName"], "-n", SYSTEM_NAMESPACE, "--wait=false")
+    ended = tenant.finished("drained")
+    assert (ended["phase"], ended["returnValue"], ended["podName"]) == ("Succeeded", "slept", status["podName"])
+    after = tenant.run("after", "def handler(event): return 1")
+    assert after["podName"] != status["podName"], "a pod that is to go takes no new work"
+
+
 def test_a_controller_that_is_killed_and_comes_back_finishes_what_ran_and_what_waited(tenant: Tenant) -> None:
     tenant.create("through", _SLEEPS, timeoutSeconds=120, event=8)
     eventually(lambda: tenant.status("through").get("phase") == "Running")
-    (controller,) = tenant.tools.pods(CONTROLLER_PODS)
-    name = controller["metadata"]["name"]
-    tenant.tools.kubectl("delete", "pod", name, "-n", SYSTEM_NAMESPACE, "--grace-period=0", "--force")
+    leader = tenant.tools.leader()
+    tenant.tools.kubectl("delete", "pod", leader, "-n", SYSTEM_NAMESPACE, "--grace-period=0", "--force")
     tenant.create("while-away", "def handler(event): return 1")
 
     assert tenant.finished("through", timeout_s=120)["returnValue"] == "slept"

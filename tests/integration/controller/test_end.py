@@ -153,8 +153,6 @@ async def test_a_ten_megabyte_stream_is_cut_to_its_end(cluster: Cluster, start_e
 @pytest.mark.parametrize(
     ("spec", "reason"),
     [
-        ({"sessionId": "s"}, "Unsupported"),
-        ({"maxRetries": 1}, "Unsupported"),
         ({"timeoutSeconds": 61}, "OverPoolLimit"),
         ({"resources": {"memory": "2Gi"}}, "OverPoolLimit"),
         ({"resources": {"memory": "1Mi"}}, "InvalidResources"),

@@ -9,7 +9,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,10 @@ START_TIMEOUT_S = 20.0
 class RunningExecutor:
     """``python -m executor_runtime`` on a free port of loopback."""
 
-    def __init__(self, directory: Path, environment: dict[str, str]) -> None:
+    def __init__(
+        self, directory: Path, environment: dict[str, str], module: Sequence[str] = ("executor_runtime",)
+    ) -> None:
+        """``module`` and its arguments: another one starts the executor with something changed."""
         self.directory = directory
         self.workspaces = directory / "workspaces"
         self.results = directory / "results"
@@ -32,7 +35,7 @@ class RunningExecutor:
         self.started_at = time.monotonic()
         self._changed = threading.Condition()
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "executor_runtime"],
+            [sys.executable, "-m", *module],
             cwd=ROOT,
             env={**base_environment(directory), **environment},
             stdin=subprocess.DEVNULL,

@@ -26,6 +26,14 @@ def children_of(executor: RunningExecutor) -> str:
     return task.read_text()
 
 
+async def test_it_waits_with_nothing_that_user_code_can_use_up(shared_executor: RunningExecutor) -> None:
+    """The kernel counts these for each uid, and sandboxes have the executor's."""
+    async with shared_executor.client() as client:
+        assert (await client.post("/execute", json=make_request())).status_code == 200
+    kinds = {link for link in descriptors_of(shared_executor) if link.startswith("anon_inode:")}
+    assert not kinds & {"anon_inode:[eventpoll]", "anon_inode:inotify"}
+
+
 async def test_sixty_executions_with_retrying_clients_all_end_once_and_leave_nothing(
     reporting: Callable[..., RunningExecutor], control_plane: FakeControlPlane
 ) -> None:

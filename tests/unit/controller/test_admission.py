@@ -14,8 +14,6 @@ _SECRET = [{"name": "A", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}
 @pytest.mark.parametrize(
     ("spec", "pool", "reason", "word"),
     [
-        ({"sessionId": "s"}, {}, "Unsupported", "sessionId"),
-        ({"maxRetries": 1}, {}, "Unsupported", "maxRetries"),
         ({"env": _SECRET}, {}, "SecretsNotAllowed", "tenant"),
         ({"timeoutSeconds": 31}, {"limits": {"timeoutSeconds": 30}}, "OverPoolLimit", "timeoutSeconds is 31"),
         ({"resources": {"memory": "2Gi"}}, {"limits": {"memory": "1024Mi"}}, "OverPoolLimit", "limit 1024Mi"),
@@ -73,4 +71,4 @@ def test_a_missing_pool_is_named_with_the_command_that_lists_pools() -> None:
 
 
 def test_what_can_never_run_is_rejected_even_without_its_pool() -> None:
-    assert isinstance(admit(make_execution(sessionId="s"), None, frozenset()), Rejected)
+    assert isinstance(admit(make_execution(env=_SECRET), None, frozenset()), Rejected)

@@ -48,5 +48,5 @@ def test_a_watch_that_stays_deaf_for_three_lists_is_stuck(health: Health, missed
 def test_a_standby_is_ready_once_it_listens_and_the_api_server_has_answered(
     health: Health, listening: bool, connected: bool, ready: bool
 ) -> None:
-    health.listening, health.connected = (lambda: listening), (lambda: connected)
+    health.listening, health.connected = (lambda: listening), connected
     assert health.ready is ready

@@ -96,6 +96,35 @@ def test_every_end_has_its_times_and_conditions(name: str) -> None:
     assert find(after, "Finished").message
 
 
+@pytest.mark.parametrize(
+    "fact",
+    [
+        ContainerLost(1, "OutOfMemory", "no memory", LATER, retry=True),
+        ResultSeen(1, make_report(status="crashed", reason="PodTerminated"), LATER, retry=True),
+    ],
+)
+def test_a_lost_attempt_that_may_be_repeated_waits_for_the_next(fact: Fact) -> None:
+    after = advance(make_status("Running"), fact)
+    assert after is not None
+    assert (after.phase, after.attempt, after.pod_name, after.start_time) == ("Pending", 1, None, None)
+    assert after.completion_time is None
+    scheduled = find(after, "Scheduled")
+    assert (scheduled.status, scheduled.reason) == ("False", "Retrying")
+    assert "attempt 1 was lost" in scheduled.message
+    late = ResultSeen(1, make_report(), LATER)
+    assert advance(after, late) is None, "what the lost attempt says later is dropped"
+    assert advance(after, Claimed("id", 1, "pod", "node", LATER)) is None
+    again = advance(after, Claimed("id", 2, "pod", "node", LATER))
+    assert again is not None
+    assert (again.phase, again.attempt) == ("Running", 2)
+
+
+def test_code_that_failed_is_never_repeated() -> None:
+    after = advance(make_status("Running"), ResultSeen(1, make_report(status="failed"), LATER, retry=True))
+    assert after is not None
+    assert after.phase == "Failed"
+
+
 def test_one_that_never_ran_says_that_it_was_not_scheduled() -> None:
     after = advance(ExecutionStatus(), FACTS["refused"])
     assert (find(after, "Scheduled").status, find(after, "Scheduled").reason) == ("False", "QueueFull")

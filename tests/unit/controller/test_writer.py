@@ -1,6 +1,7 @@
 """The writer against an API server that conflicts, forgets to answer, and loses objects."""
 
 import asyncio
+import json
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -8,8 +9,8 @@ from typing import Any
 import pytest
 
 from controller import writer as writer_module
-from controller.errors import KubeConflict, KubeNotFound, KubeUnavailable
-from controller.facts import Cancelled, Claimed, Fact, ResultSeen
+from controller.errors import KubeConflict, KubeNotFound, KubeTooLarge, KubeUnavailable
+from controller.facts import Cancelled, Claimed, Fact, HeartbeatSeen, ResultSeen, Waits
 from controller.tracking import Tracked
 from controller.writer import StatusWriter, Written
 from tests.unit.controller.builders import EXECUTION_ID, NOW, make_execution, make_report
@@ -26,6 +27,7 @@ class FakeKube:
         self.stored = stored or {}
         self.version = 7
         self.writes = 0
+        self.room = 10**9
 
     async def get(self, path: str) -> dict[str, Any]:
         if self.stored.get("gone"):
@@ -48,6 +50,8 @@ class FakeKube:
         self.writes += 1
         if trouble == "down":
             raise KubeUnavailable(0, "ClientError", "no answer")
+        if len(json.dumps(body["status"])) > self.room:
+            raise KubeTooLarge(500, "", "etcdserver: request is too large")
         if trouble == "changed":
             self.version += 1
         if trouble == "gone" or self.stored.get("gone"):
@@ -141,3 +145,40 @@ def test_an_older_view_never_replaces_a_newer_one() -> None:
     assert tracked.execution.generation == 1
     tracked.observe(replace(make_execution(), resource_version="101", generation=9))
     assert tracked.execution.generation == 9
+
+
+LONG = make_report(stdout="o" * 60_000 + "end", stderr="e" * 60_000, return_value="r" * 60_000)
+
+
+@pytest.mark.parametrize(("room", "kept"), [(10**6, 60_003), (30_000, 8192), (3_000, 0)])
+async def test_what_etcd_has_no_room_for_is_cut(room: int, kept: int) -> None:
+    kube = FakeKube()
+    _, tracked = await record(kube, CLAIM)
+    kube.room = room
+    written, _ = await record(kube, ResultSeen(1, LONG, NOW), tracked)
+    assert written is Written.YES
+    status = kube.stored["status"]
+    assert (status["phase"], len(status["stdout"])) == ("Succeeded", kept)
+    assert status["stdoutTruncated"] is (kept < 60_003)
+    assert status.get("returnValueTruncated") is (True if kept < 60_003 else None)
+    assert status["stdout"].endswith("end") is (kept > 0)
+    assert status["stdoutBytes"] == 60_003
+
+
+@pytest.mark.parametrize("fact", [CLAIM, Cancelled("stop", NOW)])
+async def test_an_object_without_room_for_a_claim_or_an_end_is_as_good_as_gone(fact: Fact) -> None:
+    kube = FakeKube()
+    kube.room = 10
+    written, tracked = await record(kube, fact)
+    assert (written, tracked.no_room) == (Written.GONE, True)
+
+
+@pytest.mark.parametrize("fact", [HeartbeatSeen(1, {"a": "b" * 9000}, NOW), Waits("Queued", "it waits", NOW)])
+async def test_what_ends_nothing_may_find_no_room(fact: Fact) -> None:
+    kube = FakeKube()
+    tracked = Tracked(make_execution())
+    if isinstance(fact, HeartbeatSeen):
+        await record(kube, CLAIM, tracked)
+    kube.room = 10
+    assert (await record(kube, fact, tracked))[0] is Written.NO
+    assert not tracked.deleted

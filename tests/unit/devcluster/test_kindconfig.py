@@ -1,7 +1,9 @@
 """The configuration that kind gets."""
 
 import json
+from pathlib import Path
 
+from devcluster import audit
 from devcluster.kindconfig import build_config, to_text
 
 
@@ -53,3 +55,25 @@ def test_a_patch_is_not_changed_by_being_merged() -> None:
 
 def test_the_text_is_json_and_so_yaml() -> None:
     assert json.loads(to_text(build_config()))["apiVersion"] == "kind.x-k8s.io/v1alpha4"
+
+
+def test_the_api_server_notes_who_touches_secrets_whichever_kubeadm_version_kind_writes() -> None:
+    config = build_config(nodes=2, audit_policy=Path("/state/audit-policy.json"))
+    control_plane, worker = config["nodes"]
+    assert worker == {"role": "worker"}
+    (mount,) = control_plane["extraMounts"]
+    assert mount["hostPath"] == "/state/audit-policy.json"
+    patches = {
+        patch["apiVersion"]: patch["apiServer"] for patch in map(json.loads, control_plane["kubeadmConfigPatches"])
+    }
+    as_map = patches["kubeadm.k8s.io/v1beta3"]["extraArgs"]
+    as_list = {item["name"]: item["value"] for item in patches["kubeadm.k8s.io/v1beta4"]["extraArgs"]}
+    assert as_map == as_list
+    assert as_map["audit-policy-file"] == mount["containerPath"]
+    assert as_map["audit-log-path"] == audit.LOG_FILE
+
+
+def test_the_audit_policy_keeps_the_content_of_secrets_out_of_the_log() -> None:
+    rules = json.loads(audit.policy())["rules"]
+    assert [rule["level"] for rule in rules] == ["Metadata", "None"]
+    assert rules[0]["resources"] == [{"group": "", "resources": ["secrets"]}]

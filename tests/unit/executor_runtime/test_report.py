@@ -7,8 +7,9 @@ import httpx
 import pytest
 
 from contracts.control_plane_api import ResultReport
+from contracts.control_plane_retry import backoff_s
 from contracts.executor_api import ExecutionMetrics, ExecutionResult
-from executor_runtime.control_plane import ControlPlane, backoff_s
+from executor_runtime.control_plane import ControlPlane
 from executor_runtime.report import REPLAY_INTERVAL_S, Reporter, build_crash_report
 from executor_runtime.secret import Redactor, Token
 from executor_runtime.spool import Spool
@@ -103,6 +104,7 @@ RETRIED = [1.0, 2.0, 4.0, 8.0]
         ([500], 5, RETRIED, "unavailable", [f"{ID}.json"]),
         ([302], 5, RETRIED, "unavailable", [f"{ID}.json"]),
         ([401], 5, RETRIED, "unauthorized", [f"{ID}.json"]),
+        ([429, 408, 425, 201], 4, RETRIED[:3], "accepted", []),
         ([NETWORK_ERROR], 5, RETRIED, "unreachable", [f"{ID}.json"]),
         ([404], 1, [], "dropped", []),
         ([409], 1, [], "dropped", []),

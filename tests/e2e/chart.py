@@ -1,0 +1,42 @@
+"""The chart, changed for as long as a few tests need it: other values, then those of the session again."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from tests.e2e.cluster import EXECUTOR_PODS, SYSTEM_NAMESPACE, Tools, condition, eventually
+from tests.e2e.conftest import chart_words
+
+INSTALLER_PODS = "app.kubernetes.io/component=seccomp-installer"
+
+
+@contextmanager
+def upgraded(tools: Tools, config: pytest.Config, *values: str) -> Iterator[None]:
+    """The release with further ``key=value`` pairs; afterwards as before, and its default pool whole again."""
+    try:
+        tools.helm(*chart_words(config), *(word for value in values for word in ("--set", value)))
+        yield
+    finally:
+        tools.helm(*chart_words(config))
+        eventually(lambda: _is_whole(tools), timeout_s=180, interval_s=1)
+
+
+def _is_whole(tools: Tools) -> bool:
+    status = tools.get("executorpool", "default").get("status", {})
+    calm = condition(status, "Degraded").get("status") == "False" and status.get("readyReplicas") == 2
+    return calm and len(tools.pods(f"{EXECUTOR_PODS},sandbox-executor.dev/pool=default")) == 2
+
+
+def write_profile(tools: Tools, name: str, text: str) -> None:
+    """Puts a file beside the shipped profile on every node, by the pods that may."""
+    program = "import sys; open(sys.argv[1], 'w').write(sys.stdin.read())"
+    for pod in tools.pods(INSTALLER_PODS):
+        command = ("python3", "-c", program, f"/profiles/{name}")
+        tools.kubectl("exec", "-i", "-n", SYSTEM_NAMESPACE, pod["metadata"]["name"], "--", *command, stdin=text)
+
+
+def remove_profile(tools: Tools, name: str) -> None:
+    """Takes it away again; the installers must be there."""
+    for pod in tools.pods(INSTALLER_PODS):
+        tools.in_pod(pod["metadata"]["name"], "rm", "-f", f"/profiles/{name}")

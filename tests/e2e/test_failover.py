@@ -1,0 +1,162 @@
+"""The leader goes away under a steady stream of Executions: none is lost, none begins twice, and it is soon over."""
+
+import contextlib
+import json
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from datetime import datetime
+
+import pytest
+
+from tests.e2e.cluster import (
+    CONTROLLER,
+    CONTROLLER_PODS,
+    EXECUTOR_PODS,
+    SYSTEM_NAMESPACE,
+    CommandFailed,
+    Tenant,
+    Tools,
+    eventually,
+    execution,
+)
+from tests.e2e.conftest import InNode
+
+_CODE = "def handler(event):\n    return event\n"
+_TAKES_OVER_WITHIN_S = 15.0
+_HANDS_OVER_WITHIN_S = 2.0
+
+
+class Stream:
+    """Executions, one after the other as fast as kubectl creates them."""
+
+    def __init__(self, tenant: Tenant) -> None:
+        self._tenant = tenant
+        self._ended = threading.Event()
+        self.created: dict[str, float] = {}
+        """When kubectl had created each (Unix seconds)."""
+
+    @contextlib.contextmanager
+    def flowing(self) -> Iterator[None]:
+        thread = threading.Thread(target=self._flow)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._ended.set()
+            thread.join()
+
+    def _flow(self) -> None:
+        while not self._ended.is_set():
+            name = f"stream-{len(self.created):04d}"
+            self._tenant.apply(execution(name, _CODE, event=name))
+            self.created[name] = time.time()
+
+    def check(self, may_crash: int) -> list[datetime]:
+        """All have ended, each with its own value, and none was begun twice; when they were claimed."""
+        self._tenant.finished(*self.created, timeout_s=120)
+        found = self._tenant.tools.items("executions.sandbox-executor.dev", self._tenant.namespace)
+        status = {item["metadata"]["name"]: item["status"] for item in found}
+        assert set(self.created) <= set(status)
+        phases = Counter(status[name]["phase"] for name in self.created)
+        assert set(phases) <= {"Succeeded", "Crashed"}, phases
+        assert phases["Crashed"] <= may_crash, phases
+        for name in self.created:
+            assert status[name]["attempt"] == 1
+            if status[name]["phase"] == "Succeeded":
+                assert status[name]["returnValue"] == name
+        begun = _begun(self._tenant.tools)
+        assert {execution_id: count for execution_id, count in begun.items() if count > 1} == {}
+        succeeded = {status[name]["executionId"] for name in self.created if status[name]["phase"] == "Succeeded"}
+        assert succeeded <= set(begun)
+        return sorted(datetime.fromisoformat(status[name]["startTime"]) for name in self.created)
+
+
+def _begun(tools: Tools) -> Counter[str]:
+    """How often each execution id was begun, by the executors' own logs."""
+    found: Counter[str] = Counter()
+    for pod in tools.pods(EXECUTOR_PODS):
+        log = tools.kubectl("logs", "-n", SYSTEM_NAMESPACE, pod["metadata"]["name"], "--tail=-1")
+        for line in filter(lambda line: '"execution_started"' in line, log.splitlines()):
+            found[json.loads(line)["execution_id"]] += 1
+    return found
+
+
+def longest_pause_s(claims: list[datetime]) -> float:
+    """Between two claims that follow each other."""
+    return max((later - earlier).total_seconds() for earlier, later in zip(claims, claims[1:], strict=False))
+
+
+@pytest.fixture(autouse=True)
+def two_replicas(tenant: Tenant) -> Iterator[None]:
+    """Before and after each test a leader and a standby, both ready."""
+
+    def are_ready() -> bool:
+        deployment = tenant.tools.get("deployment", CONTROLLER, SYSTEM_NAMESPACE)
+        status = deployment["status"]
+        alive = {pod["metadata"]["name"] for pod in tenant.tools.pods(CONTROLLER_PODS)}
+        return status.get("readyReplicas") == status.get("replicas") == 2 and tenant.tools.leader() in alive
+
+    eventually(are_ready, timeout_s=90, interval_s=0.5)
+    yield
+    eventually(are_ready, timeout_s=90, interval_s=0.5)
+
+
+def test_a_leader_that_is_deleted_hands_over_within_two_seconds(tenant: Tenant) -> None:
+    stream, leader = Stream(tenant), tenant.tools.leader()
+    with stream.flowing():
+        time.sleep(3)
+        tenant.tools.kubectl("delete", "pod", leader, "-n", SYSTEM_NAMESPACE, "--wait=false")
+        eventually(lambda: tenant.tools.leader() not in ("", leader), timeout_s=10)
+        time.sleep(3)
+    pause = longest_pause_s(stream.check(may_crash=0))
+    print(f"\n{len(stream.created)} Executions, the longest pause between two claims {pause:.2f} s")
+    assert pause < _HANDS_OVER_WITHIN_S
+
+
+def test_a_leader_whose_process_is_killed_is_replaced_within_fifteen_seconds(tenant: Tenant, in_node: InNode) -> None:
+    """SIGKILL from the node: nothing is said, and the Lease is not given back."""
+    stream, leader = Stream(tenant), tenant.tools.leader()
+    pod = tenant.tools.get("pod", leader, SYSTEM_NAMESPACE)
+    container = pod["status"]["containerStatuses"][0]["containerID"].rpartition("//")[2]
+    with stream.flowing():
+        time.sleep(3)
+        in_node(pod["spec"]["nodeName"], "ctr", "-n", "k8s.io", "task", "kill", "-s", "SIGKILL", container)
+        time.sleep(_TAKES_OVER_WITHIN_S)
+    pause = longest_pause_s(stream.check(may_crash=8))
+    print(f"\n{len(stream.created)} Executions, the longest pause between two claims {pause:.2f} s")
+    assert pause < _TAKES_OVER_WITHIN_S
+
+
+def test_both_controllers_at_once_lose_nothing_but_time(tenant: Tenant) -> None:
+    stream = Stream(tenant)
+    with stream.flowing():
+        time.sleep(2)
+        names = [pod["metadata"]["name"] for pod in tenant.tools.pods(CONTROLLER_PODS)]
+        tenant.tools.kubectl("delete", "pod", *names, "-n", SYSTEM_NAMESPACE, "--grace-period=0", "--force")
+        time.sleep(8)
+    stream.check(may_crash=8)
+
+
+def test_a_drain_evicts_one_controller_at_a_time(tenant: Tenant) -> None:
+    tools, leader = tenant.tools, tenant.tools.leader()
+    (standby,) = [name for pod in tools.pods(CONTROLLER_PODS) if (name := pod["metadata"]["name"]) != leader]
+    evict(tools, leader)
+    with pytest.raises(CommandFailed, match="disruption budget"):
+        evict(tools, standby)
+
+
+def evict(tools: Tools, pod: str) -> None:
+    """What ``kubectl drain`` does with each pod of a node."""
+    metadata = {"name": pod, "namespace": SYSTEM_NAMESPACE}
+    body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": metadata}
+    path = f"/api/v1/namespaces/{SYSTEM_NAMESPACE}/pods/{pod}/eviction"
+    tools.kubectl("create", "--raw", path, "-f", "-", stdin=json.dumps(body))
+
+
+def test_reports_are_led_to_the_leader_alone(tenant: Tenant) -> None:
+    found = tenant.tools.items("endpointslices", SYSTEM_NAMESPACE, f"kubernetes.io/service-name={CONTROLLER}")
+    (leader,) = [pod for pod in tenant.tools.pods(CONTROLLER_PODS) if pod["metadata"]["name"] == tenant.tools.leader()]
+    addresses = [address for piece in found for endpoint in piece["endpoints"] for address in endpoint["addresses"]]
+    assert addresses == [leader["status"]["podIP"]]
