@@ -32,6 +32,9 @@ EPOCH_HEADER: Final = "X-Controller-Epoch"
 MAX_EPOCH: Final = 10**18 - 1
 RUN_HEADER: Final = "X-Executor-Run"
 """Which run of the executor a request is meant for (``Health.run_id``); another one refuses it."""
+ATTEMPT_HEADER: Final = "X-Execution-Attempt"
+"""Which attempt at an execution is meant; 1 where it is left out. A later attempt is another run under the same id."""
+MAX_ATTEMPT: Final = 999
 RUN_ID_PATTERN: Final = r"^[0-9a-f]{32}$"
 
 
@@ -191,6 +194,7 @@ class ExecutionState(BaseModel):
     epoch: int | None = Field(
         default=None, description="The X-Controller-Epoch that it was sent with; null: no controller sent it."
     )
+    attempt: int = Field(default=1, description="The X-Execution-Attempt that it was sent with.")
     result: ExecutionResult | None = None
 
     @model_validator(mode="after")

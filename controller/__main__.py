@@ -12,6 +12,8 @@ from controller.logs import configure_logs, get_logger
 from controller.settings import Settings, load_settings
 
 LOST_THE_LEASE: Final = 3
+_DEEPEST_JSON: Final = 10_000
+"""Levels of JSON that an API server takes, and so any tenant may store (Go's encoding/json)."""
 logger = get_logger(__name__)
 
 
@@ -27,6 +29,9 @@ def _abandon(reason: str) -> NoReturn:
 
 def main() -> int:
     """Runs the controller; 2 with one line when a setting is wrong, ``LOST_THE_LEASE`` when that happens."""
+    # By default Python's reader ends at a thousand levels: one such object would be the end of every list and watch of
+    # its kind, in all namespaces. Ten thousand need less than 2 MiB of stack; our models refuse them after that.
+    sys.setrecursionlimit(4 * _DEEPEST_JSON)
     try:
         settings = load_settings()
         configure_logs(settings.log_level)

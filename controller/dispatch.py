@@ -61,7 +61,7 @@ class Dispatcher:
         while tracked.stage is Stage.RUNNING and not tracked.stop_wanted:
             try:
                 run_id = run_id or await self._find_run(tracked)
-                await self._executors.execute(tracked.pod_url, request, run_id)
+                await self._executors.execute(tracked.pod_url, request, tracked.attempt, run_id)
             except ExecutorRefusal as refusal:
                 return _refusal(refusal)
             except ExecutorFenced as fenced:
@@ -90,9 +90,9 @@ class Dispatcher:
         tries = 0
         while tracked.stage is Stage.RUNNING and tracked.pod_url:
             try:
-                if await self._executors.cancel(tracked.pod_url, execution_id):
+                if await self._executors.cancel(tracked.pod_url, execution_id, tracked.attempt):
                     return True
-                if await self._executors.bury(tracked.pod_url, execution_id) is None:
+                if await self._executors.bury(tracked.pod_url, execution_id, tracked.attempt) is None:
                     return False
             except ExecutorUnreachable as error:
                 tries = await _pause(tries, "cancel", error, tracked)

@@ -70,25 +70,28 @@ class Inquiry:
     async def _ask(self, tracked: Tracked) -> ExecutionState | None:
         if not tracked.pod_url:
             raise ExecutorUnreachable("its pod is not known")
-        # A dispatch of our own that is under way must not find a tombstone.
-        ask = self._executors.bury if tracked.dispatched.is_set() else self._executors.ask
-        asks = self._asks.setdefault(tracked.pod_url, asyncio.Semaphore(_ASKS_A_POD))
+        url, execution_id = tracked.pod_url, tracked.execution.execution_id
+        asks = self._asks.setdefault(url, asyncio.Semaphore(_ASKS_A_POD))
         async with asks:
-            return await ask(tracked.pod_url, tracked.execution.execution_id)
+            if tracked.dispatched.is_set():
+                return await self._executors.bury(url, execution_id, tracked.attempt)
+            # A dispatch of our own that is under way must not find a tombstone.
+            state = await self._executors.ask(url, execution_id)
+            return state if state is not None and state.attempt == tracked.attempt else None
 
     async def give_up(self, tracked: Tracked, message: str) -> None:
         """Ends one that nobody knows anything of any more, and sees to it that it does not run on unseen."""
+        pod, url, attempt = tracked.status.pod_name or "", tracked.pod_url, tracked.attempt
         ended = await self.explain(tracked, message)
         await self._pipeline.crash(tracked, ended.reason, ended.message)
-        self._pipeline.spawn(self._cancel_late(tracked), tracked)
+        self._pipeline.spawn(self._cancel_late(tracked.execution.execution_id, pod, url, attempt), tracked)
 
-    async def _cancel_late(self, tracked: Tracked) -> None:
+    async def _cancel_late(self, execution_id: str, name: str, url: str, attempt: int) -> None:
         """Until its executor is there again, or gone for good: its slot there is not free before."""
-        name, execution_id = tracked.status.pod_name or "", tracked.execution.execution_id
-        while tracked.pod_url and (pod := self._pipeline.pods.get(name)) is not None and pod.url == tracked.pod_url:
+        while url and (pod := self._pipeline.pods.get(name)) is not None and pod.url == url:
             try:
-                known = await self._executors.cancel(tracked.pod_url, execution_id)
-                if known or await self._executors.bury(tracked.pod_url, execution_id) is None:
+                known = await self._executors.cancel(url, execution_id, attempt)
+                if known or await self._executors.bury(url, execution_id, attempt) is None:
                     return
             except ExecutorUnreachable:
                 await asyncio.sleep(_CANCEL_AGAIN_S)

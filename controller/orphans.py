@@ -62,7 +62,7 @@ class Orphans:
         for state in await self._executors.list_active(pod.url):
             if await self._is_orphan(state):
                 logger.warning("an orphan is cancelled", pod=pod.name, execution_id=state.execution_id)
-                await self._executors.cancel(pod.url, state.execution_id)
+                await self._executors.cancel(pod.url, state.execution_id, state.attempt)
 
     async def _is_orphan(self, state: ExecutionState) -> bool:
         if state.epoch is None or state.epoch >= self._read_epoch():

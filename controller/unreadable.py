@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from pydantic import ValidationError
 
@@ -15,7 +15,13 @@ from controller.logs import get_logger
 from controller.resources import Execution, parse_execution
 from controller.status import advance
 
+_SHOWN_CHARS: Final = 100
 logger = get_logger(__name__)
+
+
+def shorten(where: str) -> str:
+    """The beginning of a path: how many steps it has, and how long each is, is the user's choice."""
+    return where if len(where) <= _SHOWN_CHARS else f"{where[:_SHOWN_CHARS]}…"
 
 
 async def parse_or_refuse(body: Mapping[str, Any], kube: KubeClient, now: datetime) -> Execution | None:
@@ -24,7 +30,7 @@ async def parse_or_refuse(body: Mapping[str, Any], kube: KubeClient, now: dateti
         return parse_execution(body)
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
-    where = ".".join(str(part) for part in first["loc"]) or "spec"
+    where = shorten(".".join(str(part) for part in first["loc"]) or "spec")
     metadata = body["metadata"]
     fact = Refused("InvalidSpec", f"spec.{where}: {first['msg']}", f"correct {where} in a new Execution", now)
     status = advance(ExecutionStatus(), fact, metadata.get("generation"))

@@ -123,23 +123,22 @@ def _execution_routes(api: Api) -> APIRouter:
 
     @router.delete(
         "/executions/{execution_id}",
-        summary="Cancel an execution and wait until it has ended",
+        summary="Cancel an execution (with X-Execution-Attempt, that attempt only) and wait until it has ended",
         response_model=ExecutionState,
         responses={200: openapi.STATE, 400: openapi.BAD_HEADER, 404: openapi.NOT_FOUND, 412: openapi.FENCED},
     )
     async def cancel_execution(execution_id: str, request: Request) -> Response:
-        fence.admit(request.headers)
-        return Response((await service.cancel(execution_id)).encode(), media_type="application/json")
+        sender = fence.admit(request.headers)
+        return Response((await service.cancel(execution_id, sender.attempt)).encode(), media_type="application/json")
 
     @router.put(
         "/executions/{execution_id}/tombstone",
-        summary="See to it that nothing begins under an id that is unknown here",
+        summary="See to it that an attempt (X-Execution-Attempt, 1) that is unknown here never begins",
         response_model=ExecutionState,
         responses={200: openapi.STATE, 201: openapi.TOMBSTONE, 400: openapi.BAD_ID, 412: openapi.FENCED},
     )
     async def bury_execution(execution_id: str, request: Request) -> Response:
-        fence.admit(request.headers)
-        known = service.bury(execution_id)
+        known = service.bury(execution_id, fence.admit(request.headers).attempt)
         if known is None:
             return _answer(Tombstone(execution_id=execution_id), 201)
         return Response(known.encode(), media_type="application/json")

@@ -5,9 +5,11 @@ through directory descriptors that follow no link. Call it when nothing of the r
 and starts no process, so a thread is the right place for it.
 """
 
+import contextlib
 import mimetypes
 import os
 import stat
+from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -18,8 +20,13 @@ from executor_runtime.sandbox.errors import SandboxError
 from executor_runtime.workspace import OPEN_DIRECTORY, Workspace
 
 MAX_ARTIFACTS: Final = 10_000
+MAX_DIRECTORIES: Final = 10_000
 MAX_DEPTH: Final = 64
 """Directories below each other; what lies deeper is not listed."""
+MAX_LISTED_BYTES: Final = 2 * 1_048_576
+"""Of all paths together. Ten thousand names of 255 bytes, 60 levels down, were a result of 1.9 GB."""
+MAX_ENTRIES: Final = 100_000
+"""Names that are looked at, hidden ones and directories included: the answer waits for this."""
 
 _OPEN_FILE: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _LOGS: Final = frozenset({".log", ".err", ".trace"})
@@ -50,7 +57,7 @@ def snapshot(workspace: Workspace) -> Snapshot:
 
 
 def collect(workspace: Workspace, before: Snapshot) -> list[ArtifactMetadata]:
-    """Regular files that are new or changed since ``before``, by path; at most ``MAX_ARTIFACTS``.
+    """Regular files that are new or changed since ``before``, by path; as many as the bounds above let through.
 
     Hidden files and directories are left out, so are names that are not UTF-8, which JSON cannot hold.
     """
@@ -60,10 +67,12 @@ def collect(workspace: Workspace, before: Snapshot) -> list[ArtifactMetadata]:
 
 def describe(path: str, size: int) -> ArtifactMetadata:
     """Media type and kind by the name's extension (T086, T087)."""
+    # The prefix: without it a file named "data:x/y," would be taken for a URL that says its own type.
+    guessed, _ = mimetypes.guess_type(f"./{path}", strict=False)
     return ArtifactMetadata(
         path=path,
         size=size,
-        mime_type=mimetypes.guess_type(path, strict=False)[0] or "application/octet-stream",
+        mime_type=guessed or "application/octet-stream",
         type=classify(path),
     )
 
@@ -113,42 +122,67 @@ def _state(found: os.stat_result) -> _State:
     return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
+class _Allowance:
+    """What is left of the bounds on one walk."""
+
+    def __init__(self) -> None:
+        self._files, self._directories = MAX_ARTIFACTS, MAX_DIRECTORIES
+        self._bytes, self._entries = MAX_LISTED_BYTES, MAX_ENTRIES
+
+    @property
+    def spent(self) -> bool:
+        """Whether nothing more may be looked at."""
+        return self._entries <= 0
+
+    def look(self) -> bool:
+        """Whether one more name may be looked at."""
+        self._entries -= 1
+        return self._entries >= 0
+
+    def keep(self, path: str, is_file: bool) -> bool:
+        """Whether one more path may be kept."""
+        self._files -= is_file
+        self._directories -= not is_file
+        self._bytes -= len(path.encode())
+        return min(self._files, self._directories, self._bytes) >= 0
+
+
 def _walk(workspace: Workspace) -> Iterator[tuple[str, os.stat_result]]:
     """(path, lstat) of the regular files, breadth first, hidden ones left out."""
     top = workspace.open()
     try:
-        todo = [""]
-        count = 0
-        while todo:
-            prefix = todo.pop(0)
-            for name, found in _entries(top, prefix):
-                if stat.S_ISDIR(found.st_mode) and prefix.count("/") < MAX_DEPTH:
-                    todo.append(f"{prefix}{name}/")
-                elif stat.S_ISREG(found.st_mode):
-                    count += 1
-                    if count > MAX_ARTIFACTS:
-                        return
-                    yield f"{prefix}{name}", found
+        todo = deque([""])
+        allowance = _Allowance()
+        while todo and not allowance.spent:
+            prefix = todo.popleft()
+            for name, found in _entries(top, prefix, allowance):
+                path = f"{prefix}{name}"
+                is_file = stat.S_ISREG(found.st_mode)
+                if not is_file and not (stat.S_ISDIR(found.st_mode) and prefix.count("/") < MAX_DEPTH):
+                    continue
+                if not allowance.keep(path, is_file):
+                    return
+                if is_file:
+                    yield path, found
+                else:
+                    todo.append(f"{path}/")
     finally:
         os.close(top)
 
 
-def _entries(top: int, prefix: str) -> list[tuple[str, os.stat_result]]:
+def _entries(top: int, prefix: str, allowance: _Allowance) -> Iterator[tuple[str, os.stat_result]]:
     """What a directory holds; one that cannot be read holds nothing for us."""
-    found = []
-    try:
+    with contextlib.suppress(OSError):
         directory = _open_directory(top, prefix)
-    except OSError:
-        return []
-    try:
-        for name in os.listdir(directory):
-            if not name.startswith(".") and _is_utf8(name):
-                found.append((name, os.lstat(name, dir_fd=directory)))
-    except OSError:
-        return found
-    finally:
-        os.close(directory)
-    return found
+        try:
+            with os.scandir(directory) as entries:
+                for entry in entries:
+                    if not allowance.look():
+                        return
+                    if not entry.name.startswith(".") and _is_utf8(entry.name):
+                        yield entry.name, entry.stat(follow_symlinks=False)
+        finally:
+            os.close(directory)
 
 
 def _open_directory(top: int, prefix: str) -> int:

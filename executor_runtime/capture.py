@@ -8,17 +8,28 @@ import json
 import math
 import re
 import signal
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from pydantic import JsonValue
 
+from contracts import bounds
 from contracts.executor_api import ArtifactMetadata, ExecutionMetrics, ExecutionResult, Reason, ResultStatus
-from executor_runtime.sandbox.model import MIB, Ending, Job, Limits, RawRun, Usage
+from executor_runtime.sandbox.disk import MAX_DEPTH as MAX_NESTING
+from executor_runtime.sandbox.model import MIB, Ending, Job, Limits, Overrun, RawRun, Stream, Usage
 
-MAX_DEPTH: Final = 200
-"""Levels of a return value; pydantic and other readers of the result stop not far above."""
+MAX_DEPTH: Final = 190
+"""Levels of a return value. Readers of a result, in which it lies one or two levels down, stop at 200 (pydantic)."""
+
+MAX_CONTAINERS: Final = 200_000
+"""Lists and objects of a return value. In memory an empty one takes 64 bytes, in JSON two or three: ten megabytes of
+them were half a gigabyte in the executor, and stopped it for more than a second."""
+
+MAX_STREAM_JSON_BYTES: Final = 3 * bounds.MAX_STREAM_BYTES
+"""Of one stream; bytes that were no UTF-8 take three. A control character takes six: ten megabytes of them were sixty,
+in each of the copies that a result is made in."""
 
 MARKER: Final = "===SANDBOX_RESULT==="
 """Before and after the return value that JavaScript and shell code prints (T021)."""
@@ -26,8 +37,11 @@ MARKER: Final = "===SANDBOX_RESULT==="
 _MAX_MARKERS: Final = 1000
 """Looked at, from the end: code that prints nothing else must not keep the executor busy."""
 
+_ESCAPED: Final = bytes(set(range(32)) - set(b"\b\t\n\f\r"))
+"""Characters that JSON writes as six bytes."""
+
 _KILLED: Final = 128 + signal.SIGKILL
-_MAY_OVERFLOW: Final = re.compile(rb"[eE]\+?[0-9]{3}|[0-9]{300}")
+_MAY_OVERFLOW: Final = re.compile(rb"[eE]\+?[0-9]{2}|[0-9]{300}")
 
 
 @dataclass(frozen=True)
@@ -48,16 +62,17 @@ _RETURNED: Final = "the code exited with 0 and returned a value"
 def capture(job: Job, raw: RawRun, artifacts: Sequence[ArtifactMetadata]) -> ExecutionResult:
     """The result of a run that has ended."""
     verdict = judge(job, raw)
-    stdout, value = (raw.stdout.text, verdict.value) if job.language == "python" else split_marked(raw.stdout.text)
+    out, err = bound(raw.stdout), bound(raw.stderr)
+    stdout, value = (out.text, verdict.value) if job.language == "python" else split_marked(out.text)
     return ExecutionResult(
         execution_id=job.execution_id,
         status=verdict.status,
         reason=verdict.reason,
         message=_RETURNED if verdict.message == _NOTHING_RETURNED and value is not None else verdict.message,
         stdout=stdout,
-        stderr=raw.stderr.text,
-        stdout_truncated=raw.stdout.truncated,
-        stderr_truncated=raw.stderr.truncated,
+        stderr=err.text,
+        stdout_truncated=out.truncated,
+        stderr_truncated=err.truncated,
         exit_code=verdict.exit_code,
         execution_time=raw.usage.duration_s,
         return_value=value if verdict.status == "success" else None,
@@ -65,6 +80,21 @@ def capture(job: Job, raw: RawRun, artifacts: Sequence[ArtifactMetadata]) -> Exe
         artifacts=[artifact.path for artifact in artifacts],
         artifact_metadata=list(artifacts),
     )
+
+
+def bound(stream: Stream) -> Stream:
+    """The stream, or its beginning where it would take more than ``MAX_STREAM_JSON_BYTES`` in JSON."""
+    if 6 * len(stream.text) <= MAX_STREAM_JSON_BYTES:
+        return stream
+    whole = stream.text.encode("utf-8", "replace")
+    if _json_bytes(whole) <= MAX_STREAM_JSON_BYTES:
+        return stream
+    fits = bisect_right(range(1, len(whole)), MAX_STREAM_JSON_BYTES, key=lambda end: _json_bytes(whole[:end]))
+    return Stream(whole[:fits].decode(errors="ignore"), True, stream.total_bytes)
+
+
+def _json_bytes(text: bytes) -> int:
+    return len(text) + 5 * (len(text) - len(text.translate(None, _ESCAPED)))
 
 
 def split_marked(text: str) -> tuple[str, JsonValue]:
@@ -114,10 +144,27 @@ def judge(job: Job, raw: RawRun) -> Verdict:
         case Ending.MEMORY_LIMIT:
             limit = f"{job.limits.memory_bytes / MIB:g} MiB"
             return Verdict("failed", "MemoryLimit", _KILLED, f"the code used more memory than its limit of {limit}")
+        case Ending.DISK_LIMIT:
+            return Verdict("failed", "DiskLimit", _KILLED, explain_overrun(raw.overrun, job.limits))
         case Ending.EXITED if raw.signal is not None:
             return _judge_signal(raw.signal, job.limits)
         case Ending.EXITED:
             return _judge_exit(raw.exit_code or 0, raw.returned)
+
+
+def explain_overrun(what: Overrun | None, limits: Limits) -> str:
+    """Which limit it was, for a person."""
+    match what:
+        case Overrun.WORKSPACE_BYTES:
+            return f"the workspace held more than its limit of {limits.workspace_bytes / MIB:g} MiB"
+        case Overrun.WORKSPACE_ENTRIES:
+            return f"the workspace held more files and directories than its limit of {limits.workspace_entries}"
+        case Overrun.WORKSPACE_DEPTH:
+            return f"directories in the workspace were nested deeper than {MAX_NESTING} levels"
+        case Overrun.TMP_ENTRIES:
+            return f"/tmp and /dev/shm held more files and directories than the limit of {limits.workspace_entries}"
+        case Overrun.VOLUME | None:
+            return "the disk of all workspaces was nearly full, and of all executions this one had written most"
 
 
 def _judge_signal(number: int, limits: Limits) -> Verdict:
@@ -166,20 +213,36 @@ def parse_value(body: bytes) -> JsonValue:
     Raises:
         ValueError: it is not that.
     """
-    parse_float = _finite if _MAY_OVERFLOW.search(body) else None
+    parse_float, parse_int = (_finite, _whole) if _MAY_OVERFLOW.search(body) else (None, None)
+    brackets = body.count(b"[") + body.count(b"{")
+    if brackets > MAX_CONTAINERS and _count_containers(body) > MAX_CONTAINERS:
+        raise ValueError(f"it has more than {MAX_CONTAINERS} lists and objects")
     try:
-        value = json.loads(body.decode(), parse_constant=_refuse_constant, parse_float=parse_float)
+        value = json.loads(body.decode(), parse_constant=_refuse_constant, parse_float=parse_float, parse_int=parse_int)
     except RecursionError:
         raise ValueError("it is nested too deep") from None
-    if body.count(b"[") + body.count(b"{") > MAX_DEPTH and _depth_over(value, MAX_DEPTH):
+    if brackets > MAX_DEPTH and _depth_over(value, MAX_DEPTH):
         raise ValueError(f"it is nested deeper than {MAX_DEPTH} levels")
     if b"\\u" in body:
         json.dumps(value, ensure_ascii=False).encode()  # a lone surrogate has no UTF-8: UnicodeEncodeError
     return value  # type: ignore[no-any-return]
 
 
+def _count_containers(body: bytes) -> int:
+    """Opening brackets outside of strings, without parsing; what is no JSON has some number too."""
+    unescaped = body.replace(b"\\\\", b"").replace(b'\\"', b"")
+    outside = b"".join(unescaped.split(b'"')[::2])
+    return outside.count(b"[") + outside.count(b"{")
+
+
 def _refuse_constant(name: str) -> float:
     raise ValueError(f"{name} is not JSON")
+
+
+def _whole(text: str) -> int:
+    """Other readers have no more than a double for it; an API server refuses a status that holds a larger one."""
+    _finite(text)
+    return int(text)
 
 
 def _finite(text: str) -> float:

@@ -1,24 +1,42 @@
 """Refuses what must not be done any more because of who asks, or because of whom it was meant for.
 
-Two numbers stand for that, each optional, so that an executor alone works without them.
+Two headers stand for that, each optional, so that an executor alone works without them.
 The *epoch* is the leader's: a controller that was stopped past its lease and goes on, or a request
 of its that was long under way, comes with a smaller one than its successor's, and is refused. The
 *run id* is the executor's own: after a restart it has forgotten what it ran, so a dispatch that was
 sent to an earlier run may have begun there and must not begin again here.
+
+The *attempt*, which comes with them, is for ``service`` to judge.
 """
 
 import re
 import uuid
+from dataclasses import dataclass
 from typing import Final
 
 from starlette.datastructures import Headers
 
-from contracts.executor_api import EPOCH_HEADER, MAX_EPOCH, RUN_HEADER, RUN_ID_PATTERN
+from contracts.executor_api import (
+    ATTEMPT_HEADER,
+    EPOCH_HEADER,
+    MAX_ATTEMPT,
+    MAX_EPOCH,
+    RUN_HEADER,
+    RUN_ID_PATTERN,
+)
 from executor_runtime.errors import OtherRun, StaleEpoch, ValidationFailed
 
-_EPOCH: Final = re.compile(r"[1-9][0-9]{0,17}")
+_NUMBER: Final = re.compile(r"[1-9][0-9]{0,17}")
 _RUN_ID: Final = re.compile(RUN_ID_PATTERN)
 _LEAVE_IT_OUT: Final = "Leave it out: only the operator's controller sends it."
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """What a request says of where it comes from; None: nothing."""
+
+    epoch: int | None = None
+    attempt: int | None = None
 
 
 class Fence:
@@ -28,8 +46,8 @@ class Fence:
         self.run_id = uuid.uuid4().hex
         self._highest = 0
 
-    def admit(self, headers: Headers) -> int | None:
-        """The epoch that a request came with; None when it came without.
+    def admit(self, headers: Headers) -> Sender:
+        """Where a request comes from, if it may still be served.
 
         To be called right before what the request asks for is done, with no await between.
 
@@ -38,7 +56,9 @@ class Fence:
             StaleEpoch: a newer leader has spoken before.
             OtherRun: the request is for an earlier run of this executor.
         """
-        epoch, run_id = _read_epoch(headers.get(EPOCH_HEADER)), _read_run_id(headers.get(RUN_HEADER))
+        epoch = _read_number(EPOCH_HEADER, MAX_EPOCH, headers)
+        attempt = _read_number(ATTEMPT_HEADER, MAX_ATTEMPT, headers)
+        run_id = _read_run_id(headers.get(RUN_HEADER))
         if epoch is not None:
             if epoch < self._highest:
                 raise StaleEpoch(
@@ -53,16 +73,17 @@ class Fence:
                 detail=f"{RUN_HEADER}: {run_id} is not {self.run_id}",
                 solution="GET /health says which run this is; ask before anything is run a second time.",
             )
-        return epoch
+        return Sender(epoch, attempt)
 
 
-def _read_epoch(text: str | None) -> int | None:
+def _read_number(name: str, largest: int, headers: Headers) -> int | None:
+    text = headers.get(name)
     if text is None:
         return None
-    if not _EPOCH.fullmatch(text):
+    if not _NUMBER.fullmatch(text) or int(text) > largest:
         raise ValidationFailed(
-            f"The header {EPOCH_HEADER} is not valid.",
-            detail=f"{EPOCH_HEADER}: must be a whole number from 1 to {MAX_EPOCH}",
+            f"The header {name} is not valid.",
+            detail=f"{name}: must be a whole number from 1 to {largest}",
             solution=_LEAVE_IT_OUT,
         )
     return int(text)

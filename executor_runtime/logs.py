@@ -5,7 +5,6 @@ Fields: ``timestamp`` (UTC, ISO 8601), ``level``, ``event_type``, ``container_id
 separator from user code can break a line or a terminal. Known tokens never leave the process.
 """
 
-import json
 import logging
 import sys
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from typing import Any, Final, TextIO
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
+from contracts.log_line import render_record
 from executor_runtime.secret import Redactor
 
 _NOISY: Final = ("httpx", "httpcore", "asyncio", "uvicorn", "uvicorn.error")
@@ -61,7 +61,7 @@ def _redact_with(redactor: Redactor) -> Callable[[WrappedLogger, str, EventDict]
 
 def render_line(_logger: WrappedLogger, _method: str, record: EventDict) -> str:
     """The record as one line of ASCII."""
-    return json.dumps(record, ensure_ascii=True, default=repr)
+    return render_record(record)
 
 
 class _LineLogger:

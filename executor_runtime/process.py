@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import ctypes
 import os
+import selectors
 import signal
 import socket
 import sys
@@ -69,10 +70,19 @@ def run() -> int:
             _open_token(settings, "internal_api_token", redactor), _open_token(settings, "execute_api_token", redactor)
         )
         configure_logs("DEBUG" if settings.debug else settings.log_level, settings.container_id, redactor)
-        return asyncio.run(_live(settings, tokens, redactor))
+        with asyncio.Runner(loop_factory=_make_loop) as runner:
+            return runner.run(_live(settings, tokens, redactor))
     except (StartError, SandboxError) as error:
         print(f"executor: {' '.join(str(error).split())}", file=sys.stderr)
         return ERROR_EXIT_CODE
+
+
+def _make_loop() -> asyncio.AbstractEventLoop:
+    """A loop on poll(2): epoll's watches are counted for each uid, which the sandboxes share with the executor.
+
+    User code that took them all (``fs.epoll.max_user_watches``) left an executor that could start nothing more.
+    """
+    return asyncio.SelectorEventLoop(selectors.PollSelector())
 
 
 def _give_large_memory_back() -> None:
@@ -203,7 +213,8 @@ class _Executor:
                 upwards=self._upwards,
             )
         )
-        app = build_app(Api(self._service, self._metrics, tokens.execute, isolation.level, settings.debug))
+        enforcement = isolation.limits_enforcement
+        app = build_app(Api(self._service, self._metrics, tokens.execute, isolation.level, enforcement, settings.debug))
         self._server = _Server(
             uvicorn.Config(
                 app,
@@ -241,6 +252,8 @@ class _Executor:
             version=VERSION,
             port=self._port,
             isolation=self._isolation.level,
+            limits_enforcement=self._isolation.limits_enforcement,
+            no_cgroups_because=self._isolation.cgroups_shortfall,
         )
         if self._isolation.shortfall:
             log.warning("isolation_reduced", shortfall=self._isolation.shortfall)

@@ -4,10 +4,10 @@ Three ages, each with a bound on memory. *Active* ones have a task and clients t
 ones have their result for whoever asks again. *Faded* ones have lost their result and keep the
 digest and the status for 24 h, so that a late repeat is refused instead of run.
 
-A *tombstone* is a ``Faded`` with a digest that no request has. Who asks about an unknown id before it
-gives up on it (a controller after a failover) leaves one, so that a request still on its way is refused
-when it lands. Nothing of this outlives the process, and need not: requests that a controller sent
-to an earlier run of the executor are refused by its run id (``fencing``).
+Besides these there are *tombstones*. Who asks about an unknown attempt before it gives up on it (a
+controller after a failover) leaves one, so that a request still on its way is refused when it lands.
+Nothing of this outlives the process, and need not: requests that a controller sent to an earlier run
+of the executor are refused by its run id (``fencing``).
 """
 
 import asyncio
@@ -33,7 +33,7 @@ MAX_RESULT_BYTES: Final = 64 * 1_048_576
 MAX_RESULTS: Final = 1_000
 MAX_FADED: Final = 100_000
 FADED_AGE_S: Final = 24 * 3600.0
-_NO_DIGEST: Final = b""
+MAX_TOMBSTONES: Final = 100_000
 
 State = Literal["queued", "running", "ended"]
 
@@ -57,6 +57,7 @@ class Record:
     """Monotonic seconds."""
     epoch: int | None = None
     """Of the controller that sent it; None: none did."""
+    attempt: int = 1
     state: State = "queued"
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
@@ -71,16 +72,17 @@ class Record:
 
     def describe(self) -> ExecutionState:
         """The state without the result."""
-        return ExecutionState(execution_id=self.execution_id, state=self.state, epoch=self.epoch)
+        return ExecutionState(execution_id=self.execution_id, state=self.state, epoch=self.epoch, attempt=self.attempt)
 
     def encode(self) -> bytes:
         """The ``ExecutionState`` as JSON, result included: put together as it is, for it may be many megabytes."""
         result = b"null" if self.body is None else self.body
         epoch = b"null" if self.epoch is None else b"%d" % self.epoch
-        return b'{"execution_id":"%b","state":"%b","epoch":%b,"result":%b}' % (
+        return b'{"execution_id":"%b","state":"%b","epoch":%b,"attempt":%d,"result":%b}' % (
             self.execution_id.encode(),
             self.state.encode(),
             epoch,
+            self.attempt,
             result,
         )
 
@@ -93,15 +95,12 @@ class Faded:
     digest: bytes
     status: ResultStatus | None
     ended_at: float
-
-    @property
-    def is_tombstone(self) -> bool:
-        """Whether nothing ever ran under this id, and nothing shall."""
-        return self.digest == _NO_DIGEST
+    attempt: int = 1
 
     def encode(self) -> bytes:
         """The ``ExecutionState`` as JSON: it has ended, and its result is no longer held."""
-        return ExecutionState(execution_id=self.execution_id, state="ended").model_dump_json().encode()
+        state = ExecutionState(execution_id=self.execution_id, state="ended", attempt=self.attempt)
+        return state.model_dump_json().encode()
 
 
 class Records:
@@ -113,15 +112,19 @@ class Records:
         max_result_bytes: int = MAX_RESULT_BYTES,
         max_results: int = MAX_RESULTS,
         max_faded: int = MAX_FADED,
+        max_tombstones: int = MAX_TOMBSTONES,
     ) -> None:
         self._clock = clock
         self._max_result_bytes = max_result_bytes
         self._max_results = max_results
         self._max_faded = max_faded
+        self._max_tombstones = max_tombstones
         self._active: dict[str, Record] = {}
         self._recent: OrderedDict[str, Record] = OrderedDict()
         self._recent_bytes = 0
         self._faded: OrderedDict[str, Faded] = OrderedDict()
+        self._tombstones: OrderedDict[str, tuple[int, float]] = OrderedDict()
+        """Execution id → the last attempt that must not begin, and when that was said."""
 
     def find(self, execution_id: str) -> Record | Faded | None:
         """Whatever is known of this id."""
@@ -131,15 +134,28 @@ class Records:
         """A new execution; its id must be unknown."""
         self._active[record.execution_id] = record
 
-    def bury(self, execution_id: str) -> Record | Faded | None:
-        """What is known of this id; None, and a tombstone for another 24 h, when nothing ever ran under it."""
+    def bury(self, execution_id: str, attempt: int) -> Record | Faded | None:
+        """What is known of this attempt; None, and a tombstone for another 24 h, when it never ran here."""
         known = self.find(execution_id)
-        if known is not None and not (isinstance(known, Faded) and known.is_tombstone):
+        if known is not None and known.attempt == attempt:
             return known
-        self._faded[execution_id] = Faded(execution_id, _NO_DIGEST, None, self._clock.monotonic())
-        self._faded.move_to_end(execution_id)
-        self._forget_faded()
+        last, _ = self._tombstones.pop(execution_id, (attempt, 0.0))
+        self._tombstones[execution_id] = (max(last, attempt), self._clock.monotonic())
+        self._forget_tombstones()
         return None
+
+    def is_buried(self, execution_id: str, attempt: int) -> bool:
+        """Whether this attempt must not begin: it was given up, or a later one has begun."""
+        known = self.find(execution_id)
+        last, _ = self._tombstones.get(execution_id, (0, 0.0))
+        return attempt <= last or (known is not None and attempt < known.attempt)
+
+    def forget(self, execution_id: str) -> None:
+        """An earlier attempt that has ended makes room for the next."""
+        record = self._recent.pop(execution_id, None)
+        if record is not None:
+            self._recent_bytes -= len(record.body or b"")
+        self._faded.pop(execution_id, None)
 
     def settle(self, record: Record) -> None:
         """The execution has ended: from now on its result may fade, the oldest first."""
@@ -161,7 +177,7 @@ class Records:
     def _fade(self, record: Record) -> None:
         self._recent_bytes -= len(record.body or b"")
         self._faded[record.execution_id] = Faded(
-            record.execution_id, record.digest, record.status, self._clock.monotonic()
+            record.execution_id, record.digest, record.status, self._clock.monotonic(), record.attempt
         )
 
     def _forget_faded(self) -> None:
@@ -171,3 +187,11 @@ class Records:
             if len(self._faded) <= self._max_faded and first.ended_at >= oldest:
                 return
             del self._faded[first.execution_id]
+
+    def _forget_tombstones(self) -> None:
+        oldest = self._clock.monotonic() - FADED_AGE_S
+        while self._tombstones:
+            execution_id, (_, said_at) = next(iter(self._tombstones.items()))
+            if len(self._tombstones) <= self._max_tombstones and said_at >= oldest:
+                return
+            del self._tombstones[execution_id]

@@ -7,6 +7,7 @@ it is held whole. The JSON is strict: nothing in it may mean two things to two r
 import asyncio
 import json
 import math
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -15,7 +16,7 @@ from pydantic_core import from_json
 from starlette.requests import Request
 
 from contracts import bounds
-from contracts.executor_api import LANGUAGES, ExecutionRequest
+from contracts.executor_api import LANGUAGES, ExecutionLimits, ExecutionRequest
 from contracts.ids import EXECUTION_ID_EXAMPLE
 from executor_runtime.errors import BodyRefused, QueueFull, ValidationFailed
 from executor_runtime.settings import TOKEN_PATTERN
@@ -24,6 +25,7 @@ BODY_TIMEOUT_S: Final = 30.0
 MAX_BUFFERED_BYTES: Final = 8 * bounds.MAX_REQUEST_BYTES
 """Bodies that may be under way together; beyond that the next one gets a 503."""
 
+_LENGTH: Final = re.compile("[0-9]{1,18}")
 _SHOWN_CHARS: Final = 64
 _MAX_SHOWN_ERRORS: Final = 5
 
@@ -39,8 +41,8 @@ _WRITE_INSTEAD: Final[Mapping[str, str]] = {
     "env_vars": f"Send an object of at most {bounds.MAX_ENV_VARS} names (letters, digits and '_', no digit first) to "
     f"strings of at most {bounds.MAX_ENV_VALUE_BYTES} bytes without NUL.",
     "report_token": "Send 1 to 4096 visible ASCII characters without spaces, or leave it out.",
-    "limits": "Send memory_bytes, cpu_seconds, processes, open_files or file_size_bytes as whole numbers within "
-    "their bounds, or leave them out.",
+    "limits": f"Send {', '.join(ExecutionLimits.model_fields)} as whole numbers within their bounds, or leave them "
+    "out.",
 }
 
 
@@ -153,7 +155,8 @@ def _check_content_type(content_type: str | None) -> None:
 
 
 def _check_length(content_length: str | None) -> None:
-    if content_length is not None and content_length.isdigit() and int(content_length) > bounds.MAX_REQUEST_BYTES:
+    # One that cannot be read says nothing: what comes is counted in any case.
+    if _LENGTH.fullmatch(content_length or "") and int(content_length or "") > bounds.MAX_REQUEST_BYTES:
         raise _too_large()
 
 

@@ -27,9 +27,11 @@ from executor_runtime.errors import (
     Conflict,
     Interrupted,
     NotFound,
+    QueueFull,
     Terminating,
     ValidationFailed,
 )
+from executor_runtime.fencing import Sender
 from executor_runtime.heartbeat import Heart
 from executor_runtime.metrics import Metrics
 from executor_runtime.progress import Progress
@@ -43,6 +45,7 @@ from executor_runtime.workspace import Workspace
 
 log = structlog.get_logger()
 
+ALONE: Final = Sender()
 _EXECUTION_ID: Final = re.compile(EXECUTION_ID_PATTERN)
 _BROKE: Final = "The executor itself failed; its log says how."
 _CANCELLED_WHILE_QUEUED: Final = "Cancelled before it started; nothing of it ran."
@@ -86,8 +89,10 @@ class Service:
         """Executions that run now."""
         return self._parts.queue.running
 
-    def submit(self, request: ExecutionRequest, epoch: int | None = None) -> Record:
+    def submit(self, request: ExecutionRequest, sender: Sender = ALONE) -> Record:
         """Starts an execution, or finds the one that this request started before.
+
+        A later attempt than the known one is another run; the known one is ended first, if it has not by itself.
 
         Without an await between look-up and entry, so that two equal requests at one moment are one run.
 
@@ -97,14 +102,23 @@ class Service:
             QueueFull, BacklogFull, Terminating: not now, not here.
         """
         digest = digest_request(request)
+        attempt = sender.attempt or 1
+        if self._parts.records.is_buried(request.execution_id, attempt):
+            raise Buried(
+                "This attempt was given up before the request arrived. It is not run.",
+                detail=f"execution_id: {request.execution_id}, attempt: {attempt}",
+                solution="Use a new execution_id.",
+            )
         known = self._parts.records.find(request.execution_id)
-        if known is not None:
+        if known is not None and known.attempt == attempt:
             return _join(known, digest)
         if self.terminating:
             raise Terminating("This executor is terminating.", solution="Send the request to another executor.")
         self._check_language(request)
         self._check_backlog()
-        return self._begin(request, digest, epoch)
+        if known is not None:
+            self._make_room(known)
+        return self._begin(request, digest, sender)
 
     async def wait(self, record: Record) -> bytes:
         """The result as JSON, once there is one.
@@ -128,23 +142,26 @@ class Service:
             NotFound: nothing is.
         """
         known = self._parts.records.find(execution_id)
-        if known is None or (isinstance(known, Faded) and known.is_tombstone):
-            raise NotFound(
-                "No such execution on this executor.",
-                solution="Check the id; executions are forgotten when the executor restarts.",
-            )
+        if known is None:
+            raise _not_found()
         return known
 
-    async def cancel(self, execution_id: str) -> Record | Faded:
-        """Ends an execution, its whole process tree included, and waits until it has ended."""
+    async def cancel(self, execution_id: str, attempt: int | None = None) -> Record | Faded:
+        """Ends an execution, its whole process tree included, and waits until it has ended.
+
+        Raises:
+            NotFound: nothing is known of it, or of this attempt at it.
+        """
         known = self.find(execution_id)
+        if attempt not in (None, known.attempt):
+            raise _not_found()
         if isinstance(known, Record) and known.state != "ended":
             self._end_early(known)
             await known.ended.wait()
         return known
 
-    def bury(self, execution_id: str) -> Record | Faded | None:
-        """What is known of an execution; None when nothing is: then nothing will begin under its id any more.
+    def bury(self, execution_id: str, attempt: int | None = None) -> Record | Faded | None:
+        """What is known of an attempt (the first one); None when nothing is: then it will not begin any more.
 
         Raises:
             ValidationFailed: it is no execution id.
@@ -155,9 +172,9 @@ class Service:
                 detail=f"execution_id: must match {EXECUTION_ID_PATTERN}",
                 solution=f"Write exec_, the date as eight digits, _, and eight of a-z or 0-9: {EXECUTION_ID_EXAMPLE}.",
             )
-        known = self._parts.records.bury(execution_id)
+        known = self._parts.records.bury(execution_id, attempt or 1)
         if known is None:
-            log.info("execution_buried", execution_id=execution_id)
+            log.info("execution_buried", execution_id=execution_id, attempt=attempt or 1)
         return known
 
     def recent(self) -> list[Record]:
@@ -177,7 +194,17 @@ class Service:
             # Its sandbox would not end in time; it dies with this process.
             self._interrupt(record, None)
 
-    def _begin(self, request: ExecutionRequest, digest: bytes, epoch: int | None) -> Record:
+    def _make_room(self, earlier: Record | Faded) -> None:
+        if isinstance(earlier, Record) and earlier.state != "ended":
+            self._end_early(earlier)
+            raise QueueFull(
+                "An earlier attempt at this execution is being ended.",
+                detail=f"execution_id: {earlier.execution_id}, attempt: {earlier.attempt}",
+                solution="Send the request again after the seconds that Retry-After names.",
+            )
+        self._parts.records.forget(earlier.execution_id)
+
+    def _begin(self, request: ExecutionRequest, digest: bytes, sender: Sender) -> Record:
         token = request.report_token.get_secret_value() if request.report_token else None
         record = Record(
             execution_id=request.execution_id,
@@ -186,7 +213,8 @@ class Service:
             report_token=token,
             ticket=self._parts.queue.enter(request.session_id),
             accepted_at=self._parts.clock.monotonic(),
-            epoch=epoch,
+            epoch=sender.epoch,
+            attempt=sender.attempt or 1,
         )
         self._parts.records.add(record)
         if token is not None:
@@ -317,14 +345,15 @@ def _conclude(job: Job, raw: RawRun, before: artifacts.Snapshot) -> ExecutionRes
     return capture(job, raw, found)
 
 
+def _not_found() -> NotFound:
+    return NotFound(
+        "No such execution on this executor.",
+        solution="Check the id; executions are forgotten when the executor restarts.",
+    )
+
+
 def _join(known: Record | Faded, digest: bytes) -> Record:
     """The run that an equal request started."""
-    if isinstance(known, Faded) and known.is_tombstone:
-        raise Buried(
-            "This execution_id was given up before the request arrived. It is not run.",
-            detail=f"execution_id: {known.execution_id}",
-            solution="Use a new execution_id.",
-        )
     if known.digest != digest:
         raise Conflict(
             "This execution_id was used for a different request.",

@@ -10,15 +10,18 @@ import contextlib
 import json
 import os
 import re
+import secrets
+import stat
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 
 import structlog
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import to_json
 
 from contracts.executor_api import ExecutionId
 from executor_runtime.errors import StartError
@@ -28,11 +31,17 @@ MAX_WAITING_BYTES: Final = 256 * 1_048_576
 """Of reports that wait. Beyond it nothing new is run (``full``): no result is ever thrown away for space."""
 MAX_ASIDE_BYTES: Final = 64 * 1_048_576
 """Of files that will never be sent; the oldest of them go."""
+MAX_FILE_BYTES: Final = 512 * 1_048_576
+"""Of one report, which is JSON written into JSON; a longer file is none, and is not read."""
 
 _CORRUPT_SUFFIX: Final = ".corrupt"
 _REFUSED_SUFFIX: Final = ".refused"
 _TEMPORARY_SUFFIX: Final = ".tmp"
 _NAME: Final = re.compile(r"exec_[0-9]{8}_[a-z0-9]{8}\.json")
+_OPEN: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+HeaderText = Annotated[str, Field(pattern=r"^[!-~]{1,4096}$")]
+"""What can be sent as a header: a file that holds anything else would end the round of all that wait."""
 
 log = structlog.get_logger()
 
@@ -43,13 +52,13 @@ class SpooledReport(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True)
 
     execution_id: ExecutionId
-    idempotency_key: str
+    idempotency_key: HeaderText
     saved_at: float
     """Unix time, seconds."""
-    report_token: str | None = None
-    request_id: str | None = None
+    report_token: HeaderText | None = None
+    request_id: HeaderText | None = None
     """Of the request that started the execution (T094)."""
-    body: str
+    body: bytes
     """The JSON of a ``contracts.control_plane_api.ResultReport``, byte for byte as it is sent."""
 
 
@@ -81,11 +90,11 @@ class Spool:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             if directory.stat().st_uid == os.geteuid():
                 directory.chmod(0o700)  # a volume's root belongs to the kubelet; the files are 0600 in any case
-            probe = directory / f".probe{_TEMPORARY_SUFFIX}"
+            probe = directory / f".probe-{secrets.token_hex(8)}{_TEMPORARY_SUFFIX}"
             probe.touch(mode=0o600)
             probe.unlink()
             for entry in self._entries():
-                if _NAME.fullmatch(entry.name):
+                if _is_report(entry):
                     self._count(entry.name, entry.stat(follow_symlinks=False).st_size)
         except OSError as error:
             raise StartError(
@@ -114,7 +123,7 @@ class Spool:
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(temporary, flags, 0o600)
         with open(descriptor, "wb") as file:
-            file.write(report.model_dump_json().encode())
+            file.write(to_json(report))
             file.flush()
             os.fsync(file.fileno())
             written = os.fstat(file.fileno())
@@ -141,7 +150,7 @@ class Spool:
         """Ids of the reports that wait, oldest first."""
         found = []
         for entry in self._entries():
-            if _NAME.fullmatch(entry.name):
+            if _is_report(entry):
                 with contextlib.suppress(FileNotFoundError):
                     found.append((entry.stat(follow_symlinks=False).st_mtime, entry.name.removesuffix(".json")))
         return [execution_id for _, execution_id in sorted(found)]
@@ -164,10 +173,8 @@ class Spool:
 
     def _read(self, path: Path) -> tuple[SpooledReport, SpoolFile] | None:
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-            with open(descriptor, "rb") as file:
-                inode = os.fstat(file.fileno()).st_ino
-                report = SpooledReport.model_validate_json(file.read())
+            content, inode = _read_regular(path)
+            report = SpooledReport.model_validate_json(content)
             json.loads(report.body)
         except FileNotFoundError:
             return None
@@ -182,9 +189,9 @@ class Spool:
     def _set_corrupt_aside(self, path: Path, error: Exception) -> None:
         # The text of a ValidationError may quote the file, token included: only its type is logged.
         log.error("spool_file_corrupt", file=path.name, error=type(error).__name__)
+        self._count(path.name, 0)
         with contextlib.suppress(OSError):
             path.rename(path.with_suffix(_CORRUPT_SUFFIX))
-            self._count(path.name, 0)
         self._trim_aside()
 
     def _trim_aside(self) -> None:
@@ -221,3 +228,21 @@ class Spool:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def _is_report(entry: os.DirEntry[str]) -> bool:
+    """By its name and kind; what it holds is another matter."""
+    return _NAME.fullmatch(entry.name) is not None and entry.is_file(follow_symlinks=False)
+
+
+def _read_regular(path: Path) -> tuple[bytes, int]:
+    """(content, inode); raises ValueError for what is no report by its kind or size. Never waits."""
+    descriptor = os.open(path, _OPEN)
+    try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode) or found.st_size > MAX_FILE_BYTES:
+            raise ValueError("it is no file of a report's size")
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read(MAX_FILE_BYTES + 1), found.st_ino
+    finally:
+        os.close(descriptor)

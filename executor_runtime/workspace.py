@@ -5,6 +5,7 @@ have replaced. A run's processes have the executor's own uid on the host, so wha
 they left can be changed back.
 """
 
+import contextlib
 import hashlib
 import os
 import secrets
@@ -16,6 +17,7 @@ from typing import Final, Self
 from executor_runtime.sandbox.errors import WorkspaceError
 
 OPEN_DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_NAME_DIRECTORY: Final = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @dataclass(frozen=True)
@@ -27,20 +29,38 @@ class Workspace:
     inode: int
 
     def open(self) -> int:
-        """A descriptor of the directory; the caller closes it.
+        """A descriptor of the directory, whatever mode user code gave it; the caller closes it.
 
         Raises:
             WorkspaceError: it is gone, or something else is in its place.
         """
         try:
-            descriptor = os.open(self.path, OPEN_DIRECTORY)
+            descriptor = self._open()
         except OSError as error:
             raise WorkspaceError(f"workspace {self.path.name} cannot be opened: {error.strerror}") from error
-        found = os.fstat(descriptor)
-        if (found.st_dev, found.st_ino) != (self.device, self.inode):
+        if not self._is(descriptor):
             os.close(descriptor)
             raise WorkspaceError(f"workspace {self.path.name} is not the directory that was made")
         return descriptor
+
+    def _open(self) -> int:
+        with contextlib.suppress(PermissionError):
+            descriptor = os.open(self.path, OPEN_DIRECTORY)
+            if os.fstat(descriptor).st_mode & stat.S_IRWXU == stat.S_IRWXU:
+                return descriptor
+            os.close(descriptor)
+        # User code owns it and can change its mode; neither its result nor its session's next run is lost by that.
+        descriptor = os.open(self.path, _NAME_DIRECTORY)
+        try:
+            if self._is(descriptor):
+                _set_private(descriptor)
+        finally:
+            os.close(descriptor)
+        return os.open(self.path, OPEN_DIRECTORY)
+
+    def _is(self, descriptor: int) -> bool:
+        found = os.fstat(descriptor)
+        return (found.st_dev, found.st_ino) == (self.device, self.inode)
 
 
 class Workspaces:
@@ -100,6 +120,20 @@ class Workspaces:
         except OSError as error:
             raise WorkspaceError(f"workspace {workspace.path.name} cannot be removed: {error.strerror}") from error
 
+    def set_aside(self, workspace: Workspace) -> Workspace:
+        """The same workspace under a name that nobody asks for, so that its own name is free at once.
+
+        Raises:
+            WorkspaceError: it cannot be renamed.
+        """
+        name = f"removed-{secrets.token_hex(8)}"
+        try:
+            with _opened(self._root) as root:
+                os.rename(workspace.path.name, name, src_dir_fd=root.descriptor, dst_dir_fd=root.descriptor)
+        except OSError as error:
+            raise WorkspaceError(f"workspace {workspace.path.name} cannot be set aside: {error.strerror}") from error
+        return Workspace(self._root / name, workspace.device, workspace.inode)
+
     def clear(self) -> int:
         """Removes what an executor before this one left behind; how many."""
         with _opened(self._root) as root:
@@ -134,15 +168,17 @@ class _opened:
 
 
 def _unlock(name: str, dir_fd: int) -> None:
-    """Mode 0700 for a directory, whatever its mode is now, without following a link.
-
-    ``fchmod`` refuses an O_PATH descriptor, and opening any other needs the permission that is missing.
-    """
-    descriptor = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=dir_fd)
+    """Mode 0700 for a directory, whatever its mode is now, without following a link."""
+    descriptor = os.open(name, _NAME_DIRECTORY, dir_fd=dir_fd)
     try:
-        os.chmod(f"/proc/self/fd/{descriptor}", 0o700)
+        _set_private(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _set_private(descriptor: int) -> None:
+    """Mode 0700. ``fchmod`` refuses an O_PATH descriptor, and another kind needs the permission that is missing."""
+    os.chmod(f"/proc/self/fd/{descriptor}", 0o700)
 
 
 def _remove_tree(root: int, name: str) -> None:

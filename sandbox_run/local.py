@@ -53,7 +53,7 @@ async def _run(execution: Execution, limits: ExecutionLimits) -> ExecutionStatus
         client = ExecutorClient(lambda: executor.token)
         try:
             status = _fold(execution.status, Claimed(execution.execution_id, _ATTEMPT, _POD, "", _now()))
-            await client.execute(executor.url, request)
+            await client.execute(executor.url, request, _ATTEMPT)
             result = await _wait_for_end(client, executor.url, execution.execution_id)
         except ExecutorRefusal as refusal:
             body = refusal.body

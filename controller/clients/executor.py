@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from contracts import bounds
 from contracts.errors import ErrorBody, ErrorCode
 from contracts.executor_api import (
+    ATTEMPT_HEADER,
     EPOCH_HEADER,
     RUN_HEADER,
     ExecutionList,
@@ -72,8 +73,8 @@ class ExecutorClient:
         if self._session is not None:
             await self._session.close()
 
-    async def execute(self, url: str, request: ExecutionRequest, run_id: str = "") -> None:
-        """Hands over an execution; returns once the executor has taken it (idempotent by ``execution_id``).
+    async def execute(self, url: str, request: ExecutionRequest, attempt: int, run_id: str = "") -> None:
+        """Hands over an attempt; returns once the executor has taken it (idempotent by ``execution_id`` and attempt).
 
         ``run_id``: the run of the executor that is meant; after a restart it refuses, for it has forgotten what it ran.
 
@@ -85,7 +86,7 @@ class ExecutorClient:
         body = request.model_dump(mode="json", exclude_unset=True)
         if request.report_token is not None:
             body["report_token"] = request.report_token.get_secret_value()
-        headers = {RUN_HEADER: run_id} if run_id else {}
+        headers = {**_attempt(attempt), **({RUN_HEADER: run_id} if run_id else {})}
         status, raw = await self._call("POST", f"{url}/execute", body, headers)
         if status not in (200, 202):
             raise _failure(status, raw)
@@ -99,24 +100,24 @@ class ExecutorClient:
         status, raw = await self._call("GET", f"{url}/executions/{execution_id}")
         return None if status == 404 else _read_state("GET", status, raw)
 
-    async def bury(self, url: str, execution_id: str) -> ExecutionState | None:
-        """As ``ask``; but where it does not know it, the executor leaves a tombstone: it will never take it.
+    async def bury(self, url: str, execution_id: str, attempt: int) -> ExecutionState | None:
+        """As ``ask``; but where it does not know this attempt, it leaves a tombstone: it will never begin it.
 
         Raises:
             ExecutorUnreachable: no answer, or not one that can be read.
         """
-        status, raw = await self._call("PUT", f"{url}/executions/{execution_id}/tombstone")
+        status, raw = await self._call("PUT", f"{url}/executions/{execution_id}/tombstone", headers=_attempt(attempt))
         if status in (404, 405):  # an executor of a version before tombstones
             return await self.ask(url, execution_id)
         return None if status == 201 else _read_state("PUT", status, raw)
 
-    async def cancel(self, url: str, execution_id: str) -> bool:
-        """Kills an execution's process tree; False when the executor does not know it.
+    async def cancel(self, url: str, execution_id: str, attempt: int) -> bool:
+        """Kills an attempt's process tree; False when the executor does not know it.
 
         Raises:
             ExecutorUnreachable: no answer, or one after which the same request may succeed.
         """
-        status, raw = await self._call("DELETE", f"{url}/executions/{execution_id}")
+        status, raw = await self._call("DELETE", f"{url}/executions/{execution_id}", headers=_attempt(attempt))
         if status >= 300 and status not in (404, 409):
             raise ExecutorUnreachable(f"DELETE /executions answered {status}")
         return status != 404
@@ -168,6 +169,10 @@ class ExecutorClient:
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             never_sent = isinstance(error, aiohttp.ClientConnectorError)
             raise ExecutorUnreachable(f"{method}: {type(error).__name__}", taken=not never_sent, silent=True) from error
+
+
+def _attempt(number: int) -> dict[str, str]:
+    return {ATTEMPT_HEADER: str(number)}
 
 
 def _bearer(token: str) -> dict[str, str]:

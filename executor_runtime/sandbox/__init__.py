@@ -13,7 +13,7 @@ from executor_runtime.sandbox.errors import (
     SetuidBwrap,
     WorkspaceError,
 )
-from executor_runtime.sandbox.model import Ending, Isolation, Job, Limits, RawRun, Stream, Usage
+from executor_runtime.sandbox.model import Ending, Isolation, Job, Limits, Overrun, RawRun, Stream, Usage
 from executor_runtime.sandbox.probe import probe
 from executor_runtime.sandbox.runner import Sandbox
 
@@ -25,6 +25,7 @@ __all__ = [
     "Job",
     "LanguageUnavailable",
     "Limits",
+    "Overrun",
     "PrivilegesError",
     "RawRun",
     "Sandbox",

@@ -14,6 +14,7 @@ from contracts.executor_api import IsolationLevel
 WORKSPACE: Final = "/workspace"
 TMP: Final = "/tmp"
 SHM: Final = "/dev/shm"
+USR: Final = "/usr"
 ALTERNATIVES: Final = "/etc/alternatives"
 """Links into /usr, by which Debian chooses between programs of one name: without them awk and others are not found."""
 SANDBOX_ID: Final = "1000"
@@ -63,7 +64,7 @@ def _namespaces(start: Start) -> list[str]:
 
 def _mounts(start: Start) -> list[str]:
     size = str(start.tmp_bytes)
-    options = ["--ro-bind", "/usr", "/usr"]
+    options = ["--ro-bind", USR, USR]
     for path, target in start.links:
         options += ["--symlink", target, path]
     if start.alternatives:

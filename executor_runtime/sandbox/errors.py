@@ -6,6 +6,8 @@
     ├── IsolationUnavailable      this node or pod cannot give the isolation that is asked for
     │   ├── BwrapMissing
     │   └── SetuidBwrap
+    ├── CgroupUnavailable         runs get no cgroup of their own here, and are watched instead
+    ├── BindSourceChanged         what is bound into sandboxes is not the directory that was probed
     ├── LanguageUnavailable       no interpreter for the language under /usr
     ├── WorkspaceError            a workspace cannot be made, or is not the directory that it was
     └── PrivilegesError           an executor started as root cannot become unprivileged
@@ -26,6 +28,14 @@ class BwrapMissing(IsolationUnavailable):
 
 class SetuidBwrap(IsolationUnavailable):
     """``bwrap`` is setuid: it would mount as the host's root (CVE-2026-41163)."""
+
+
+class CgroupUnavailable(SandboxError):
+    """What is missing for it."""
+
+
+class BindSourceChanged(SandboxError):
+    """``/usr`` or another source is no directory, or not the one that it was."""
 
 
 class LanguageUnavailable(SandboxError):

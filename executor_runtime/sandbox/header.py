@@ -18,7 +18,7 @@ _MARSHAL_VERSION: Final = 2
 """Understood by every interpreter that the image may have, newer or older than the executor's."""
 
 
-def build_header(isolation: Isolation, job: Job, status_fd: int, return_fd: int) -> bytes:
+def build_header(isolation: Isolation, job: Job, status_fd: int, return_fd: int, gate_fd: int) -> bytes:
     """All that process 1 needs; ``code``, ``event`` and ``env`` are the request's."""
     header = {
         "language": job.language,
@@ -31,6 +31,7 @@ def build_header(isolation: Isolation, job: Job, status_fd: int, return_fd: int)
         "python_path": list(isolation.python_path),
         "status_fd": status_fd,
         "return_fd": return_fd,
+        "gate_fd": gate_fd,
         "return_limit": bounds.MAX_RETURN_VALUE_BYTES,
     }
     return marshal.dumps(header, _MARSHAL_VERSION)

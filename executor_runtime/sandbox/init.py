@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from typing import IO, Any, NoReturn
 
 OUR_FILE = "<sandbox>"
-USER_FILE = "/handler.py"  # cannot exist: the root is read-only, so no file is taken for it
+USER_FILE = "/tmp/handler.py"
 RETURN_FD = 3
 PR_SET_DUMPABLE = 4
 MAX_DESCRIPTORS = 1 << 20
-MAX_DEPTH = 200
+MAX_DEPTH = 190
 
 
 def main(job_file: IO[bytes]) -> NoReturn:
@@ -40,6 +40,7 @@ def main(job_file: IO[bytes]) -> NoReturn:
     job_file.close()
     check_workspace(job["workspace"])
     PREPARE[job["language"]](job)
+    wait_at_gate(job["gate_fd"])
     report(job, f"started {usage_of(resource.RUSAGE_SELF)}")
     user = os.fork()
     if user == 0:
@@ -48,6 +49,12 @@ def main(job_file: IO[bytes]) -> NoReturn:
     end_all_others()
     report(job, f"exited {max(code, 0)} {max(-code, 0)} {usage_of(resource.RUSAGE_CHILDREN)}")
     os._exit(0)
+
+
+def write_file(path: str, text: str) -> None:
+    """In this sandbox's own ``/tmp``, which is empty."""
+    with open(path, "w", encoding="utf-8", errors="surrogatepass") as file:
+        file.write(text)
 
 
 def usage_of(whom: int) -> str:
@@ -73,6 +80,12 @@ def check_workspace(identity: tuple[int, int]) -> None:
     found = os.stat("/workspace")
     if (found.st_dev, found.st_ino) != identity:
         raise SystemExit("sandbox: /workspace is not the directory that the executor made")
+
+
+def wait_at_gate(gate_fd: int) -> None:
+    """Until the executor has put this process into the run's cgroup, where it makes some (else it is negative)."""
+    if gate_fd >= 0 and not os.read(gate_fd, 1):
+        raise SystemExit("sandbox: the executor did not let it begin")
 
 
 def wait_for(user: int) -> int:
@@ -135,11 +148,13 @@ def set_limit(kind: int, soft: int, hard: int) -> None:
 def prepare_python(job: dict[str, Any]) -> None:
     """What ``python3 -I`` does before a script, less the time it takes: ``site`` was run once, by ``probe``.
 
-    Done here so that it is not counted as the user's.
+    Done here so that it is not counted as the user's. The file is for those who read ``__file__`` or run it again, as
+    ``multiprocessing`` does in each process that it spawns: without it they would fail one after the other, for ever.
     """
     import _sitebuiltins
     import builtins
 
+    write_file(USER_FILE, job["code"])
     sys.path[:] = job["python_path"]
     ends_input = "Ctrl-D (i.e. EOF)"
     builtins.__dict__.update(
@@ -318,9 +333,8 @@ def flush(stream: Any) -> None:
 
 def prepare_program(job: dict[str, Any]) -> None:
     """Code and event as files in this sandbox's own ``/tmp``: no other run sees them, and argv could not hold them."""
-    for path, text in ((PROGRAM_FILES[job["language"]], job["code"]), (EVENT_FILE, job["event"])):
-        with open(path, "w", encoding="utf-8", errors="surrogatepass") as file:
-            file.write(text)
+    write_file(PROGRAM_FILES[job["language"]], job["code"])
+    write_file(EVENT_FILE, job["event"])
     job["env"]["EVENT_FILE"] = EVENT_FILE
 
 

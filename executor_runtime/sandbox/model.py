@@ -11,9 +11,13 @@ from typing import TYPE_CHECKING, Final, Self
 
 from pydantic import JsonValue
 
-from contracts.executor_api import ExecutionLimits, ExecutionRequest, IsolationLevel, Language
+from contracts import bounds
+from contracts.executor_api import ExecutionLimits, ExecutionRequest, IsolationLevel, Language, LimitsEnforcement
+from executor_runtime.sandbox.disk import DiskUsage
+from executor_runtime.sandbox.sources import BindSource
 
 if TYPE_CHECKING:
+    from executor_runtime.sandbox.cgroup import Cgroups
     from executor_runtime.workspace import Workspace
 
 MIB: Final = 1_048_576
@@ -24,7 +28,8 @@ class Limits:
     """Bounds of one run. Processes and open files are the seed's (T054)."""
 
     memory_bytes: int = 512 * MIB
-    """Resident memory of the whole process tree; more ends the run with ``MEMORY_LIMIT``."""
+    """Memory of the whole process tree and of the files in ``/tmp`` and ``/dev/shm``; more ends the run with
+    ``MEMORY_LIMIT``."""
     cpu_seconds: int = 3600
     """CPU time of each process (RLIMIT_CPU)."""
     processes: int = 128
@@ -32,8 +37,17 @@ class Limits:
     open_files: int = 1024
     file_size_bytes: int = 1024 * MIB
     """Size of each file (RLIMIT_FSIZE)."""
+    workspace_bytes: int = bounds.DEFAULT_WORKSPACE_BYTES
+    """Disk space of the whole workspace, of a session's earlier runs too; more ends the run with ``DISK_LIMIT``."""
+    workspace_entries: int = bounds.DEFAULT_WORKSPACE_ENTRIES
+    """Files, directories and links in the workspace; the same number holds for ``/tmp`` and ``/dev/shm`` together."""
     tmp_bytes: int = 64 * MIB
     """Size of ``/tmp`` and, apart, of ``/dev/shm``; both are memory."""
+
+    @property
+    def workspace(self) -> DiskUsage:
+        """What the workspace may hold."""
+        return DiskUsage(self.workspace_bytes, self.workspace_entries)
 
     @classmethod
     def from_request(cls, asked: ExecutionLimits) -> Self:
@@ -81,8 +95,22 @@ class Ending(StrEnum):
     TIMED_OUT = "timed_out"
     CANCELLED = "cancelled"
     MEMORY_LIMIT = "memory_limit"
+    DISK_LIMIT = "disk_limit"
+    """``RawRun.overrun`` says which."""
     FAILED = "failed"
     """The sandbox itself failed; ``RawRun.failure`` says how."""
+
+
+class Overrun(StrEnum):
+    """Of which limit on disk space or files a run has taken more than it may."""
+
+    WORKSPACE_BYTES = "workspace_bytes"
+    WORKSPACE_ENTRIES = "workspace_entries"
+    WORKSPACE_DEPTH = "workspace_depth"
+    """Directories are nested deeper than is counted."""
+    TMP_ENTRIES = "tmp_entries"
+    VOLUME = "volume"
+    """The disk of all workspaces is nearly full, and this run has written most."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +151,10 @@ class RawRun:
     stderr: Stream = field(default_factory=Stream)
     returned: bytes | None = None
     """Raw bytes of the return channel; user code can forge them, about itself only."""
+    overrun: Overrun | None = None
+    """What of the disk it took too much of, however it ended; nothing of such a workspace stays."""
+    workspace: DiskUsage = field(default_factory=DiskUsage)
+    """What the workspace holds at the end, a session's earlier runs included; no more is counted than the limit."""
     failure: str = ""
 
 
@@ -145,5 +177,16 @@ class Isolation:
     """(path, target) of the links into /usr that a merged-/usr system has."""
     alternatives: bool = False
     """Whether the system has ``/etc/alternatives``."""
+    sources: tuple[BindSource, ...] = ()
+    """What is bound besides the workspace."""
+    cgroups: "Cgroups | None" = None
+    """Where runs get a cgroup of their own; None: they are watched instead."""
+    cgroups_shortfall: str = ""
+    """Why there are none, in one line."""
     shortfall: str = ""
     """Why the level is not ``full``, in one line."""
+
+    @property
+    def limits_enforcement(self) -> LimitsEnforcement:
+        """What holds a run to its memory and processes."""
+        return "watchdog" if self.cgroups is None else "cgroup"

@@ -19,11 +19,13 @@ from typing import Final
 
 from contracts.executor_api import IsolationLevel, Language
 from contracts.pool import IsolationMode
-from executor_runtime.sandbox.argv import ALTERNATIVES, Start, build_argv
+from executor_runtime.sandbox.argv import ALTERNATIVES, USR, Start, build_argv
+from executor_runtime.sandbox.cgroup import prepare
 from executor_runtime.sandbox.descriptors import Descriptors
-from executor_runtime.sandbox.errors import BwrapMissing, IsolationUnavailable, SetuidBwrap
+from executor_runtime.sandbox.errors import BwrapMissing, CgroupUnavailable, IsolationUnavailable, SetuidBwrap
 from executor_runtime.sandbox.model import MIB, Isolation
 from executor_runtime.sandbox.process import Drain, Process
+from executor_runtime.sandbox.sources import BindSource
 
 _INIT_SOURCE: Final = Path(__file__).with_name("init.py")
 _CHECK_SOURCE: Final = Path(__file__).with_name("check.py")
@@ -33,26 +35,36 @@ _INTERPRETERS: Final[Mapping[Language, Sequence[str]]] = {
     "shell": ["/usr/bin/bash"],
 }
 _MERGED: Final = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
+_NAMESPACES: Final = ("cgroup", "ipc", "mnt", "net", "pid", "uts")
 _TIMEOUT_S: Final = 10.0
 _OUTPUT_BYTES: Final = 4 * MIB
+_SHOWN_WRONG: Final = 6
+_SHOWN_CHARS: Final = 100
 
+_DISOBEDIENT: Final = (
+    "this bwrap, or this kernel, does not do what it is told: use an unchanged bubblewrap, 0.8 or newer"
+)
+_PROFILES: Final = (
+    "use a Localhost seccomp profile that allows clone, unshare, mount, umount2, pivot_root and sethostname, and on "
+    "the node allow unprivileged user namespaces (with AppArmor: a profile with userns, mount, umount, pivot_root)"
+)
 _ADVICE: Final = (
+    ("Unknown option", "this bubblewrap is too old: install 0.8 or newer"),
+    ("SECCOMP", "use a kernel with CONFIG_SECCOMP_FILTER, and a seccomp profile for the pod that allows prctl"),
+    ("namespaces was not disabled", _DISOBEDIENT),
+    ("execvp", "use an image whose Python in /usr starts by itself"),
+    ("temporary directory", "mount a volume on /tmp that this uid may write (an emptyDir)"),
+    ("cannot be tried", "install the distribution's bubblewrap, 0.8 or newer"),
     (
         "mount proc",
         "set hostUsers: false on the pod and procMount: Unmasked on the container (in Docker systempaths=unconfined)",
     ),
     ("max_user_namespaces", "set hostUsers: false on the pod and procMount: Unmasked on the container"),
     ("uid map", "run the executor as uid 1000 (runAsUser: 1000), not as root"),
-    (
-        "namespace",
-        "use a Localhost seccomp profile that allows clone, unshare, mount, umount2, pivot_root, and on "
-        "the node allow unprivileged user namespaces",
-    ),
-    (
-        "Operation not permitted",
-        "use a Localhost seccomp profile that allows mount, umount2, pivot_root and an AppArmor "
-        "profile that allows mounts",
-    ),
+    ("namespace", _PROFILES),
+    ("Operation not permitted", _PROFILES),
+    ("Function not implemented", _PROFILES),
+    ("ended with", "neither bwrap nor Python in it says why: use an image in which both start by themselves"),
 )
 
 
@@ -72,7 +84,8 @@ async def probe(mode: IsolationMode) -> Isolation:
     Raises:
         BwrapMissing, SetuidBwrap, IsolationUnavailable: one line on what failed and what to change.
     """
-    return await probe_levels(("full", "reduced") if mode == "best-effort" else ("full",))
+    found = await probe_levels(("full", "reduced") if mode == "best-effort" else ("full",))
+    return await asyncio.to_thread(add_cgroups, found)
 
 
 async def probe_levels(levels: Sequence[IsolationLevel]) -> Isolation:
@@ -90,6 +103,7 @@ async def probe_levels(levels: Sequence[IsolationLevel]) -> Isolation:
                     init_code=found.init_code,
                     python_path=found.python_path,
                     shortfall=failures.get("full", ""),
+                    sources=find_sources(),
                 )
             failures.setdefault(level, found.failure)
     if not failures:
@@ -129,22 +143,51 @@ def has_alternatives() -> bool:
     return os.path.isdir(ALTERNATIVES) and os.path.realpath(ALTERNATIVES) == ALTERNATIVES
 
 
+def find_sources() -> tuple[BindSource, ...]:
+    """What every sandbox is given of the executor's own file system. Raises BindSourceChanged."""
+    return tuple(BindSource.of(path) for path in (USR, ALTERNATIVES) if path == USR or has_alternatives())
+
+
+def add_cgroups(isolation: Isolation) -> Isolation:
+    """With cgroups for runs where they can be made; else with the reason why runs are watched instead."""
+    try:
+        return replace(isolation, cgroups=prepare())
+    except CgroupUnavailable as error:
+        return replace(isolation, cgroups_shortfall=str(error))
+
+
 async def _try_level(isolation: Isolation, python: str) -> _Found:
     try:
         with tempfile.TemporaryDirectory(prefix="probe-") as workspace, Descriptors() as descriptors:
-            code, out, err = await _run_check(isolation, python, workspace, descriptors)
+            code, out, err, info = await _run_check(isolation, python, workspace, descriptors)
     except OSError as error:
-        return _Found(failure=f"{isolation.bwrap} cannot be tried: {error}")
+        return _Found(failure=explain(f"{isolation.bwrap} cannot be tried: {error}"))
     if code != 0:
         return _Found(failure=explain(err.strip().rpartition("\n")[2] or f"bwrap ended with {code}"))
-    with contextlib.suppress(ValueError, KeyError):
+    with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):  # whatever it was that answered
         findings = json.loads(out)
         init_code = bytes.fromhex(findings.pop("init_code"))
-        wrong = ", ".join(f"{name} is {value}" for name, value in findings["wrong"].items())
+        wrong = [f"the {name} namespace is not its own" for name in find_shared(info)]
+        wrong += [f"{name} is {str(value)[:_SHOWN_CHARS]}" for name, value in findings["wrong"].items()]
         if wrong:
-            return _Found(failure=f"inside, {wrong}")
+            return _Found(failure=f"inside, {', '.join(wrong[:_SHOWN_WRONG])}: {_DISOBEDIENT}")
         return _Found(init_code, tuple(findings["python_path"]), findings["interpreters"])
-    return _Found(failure="the check inside the sandbox gave no answer")
+    return _Found(failure=f"the check inside the sandbox gave no answer: {_DISOBEDIENT}")
+
+
+def find_shared(info: str) -> list[str]:
+    """Namespaces of this process that the sandbox is in too, by what bwrap says of it (``--info-fd``)."""
+    try:
+        told = json.loads(info)
+    except ValueError:
+        told = None
+    told = told if isinstance(told, dict) else {}
+    ours = {name: Path("/proc/self/ns", name) for name in _NAMESPACES}
+    return [
+        name
+        for name, path in ours.items()
+        if path.exists() and told.get(f"{name}-namespace") in (None, path.stat().st_ino)
+    ]
 
 
 def explain(message: str) -> str:
@@ -163,8 +206,8 @@ def _is_chroot() -> bool:
 
 async def _run_check(
     isolation: Isolation, python: str, workspace: str, descriptors: Descriptors
-) -> tuple[int, str, str]:
-    """(exit code, stdout, stderr) of ``check.py`` run in place of process 1."""
+) -> tuple[int, str, str, str]:
+    """(exit code, stdout, stderr, what bwrap says of the sandbox) of ``check.py`` run in place of process 1."""
     out, err, info = descriptors.pipe(), descriptors.pipe(), descriptors.pipe()
     call = f"main({isolation.level!r}, {_INIT_SOURCE.read_text()!r}, {_INTERPRETERS!r})"
     source = f"{_CHECK_SOURCE.read_text()}\n{call}\n"
@@ -181,6 +224,8 @@ async def _run_check(
         info_fd=info[1],
     )
     argv = [*build_argv(start)[:-1], f"exec(open({start.job_fd}).read())"]
+    if "--disable-userns" in argv:  # from inside it cannot be seen whether that holds, for the filter answers first
+        argv.insert(1, "--assert-userns-disabled")
     inherited = (start.job_fd, start.seccomp_fd, info[1])
     process = Process(argv, (descriptors.memory("stdin", b""), out[1], err[1]), inherited)
     descriptors.close(out[1], err[1], *inherited)
@@ -195,4 +240,5 @@ async def _run_check(
             drain.finish()
         process.close()
     ended = process.exited.result().code if process.exited.done() else -1
-    return ended, drains[0].kept.decode(errors="replace"), drains[1].kept.decode(errors="replace")
+    said, complaints, told = (drain.kept.decode(errors="replace") for drain in drains)
+    return ended, said, complaints, told

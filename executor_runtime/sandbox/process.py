@@ -21,8 +21,10 @@ from typing import Final
 from executor_runtime.sandbox.tree import children_of
 
 _READ_BYTES: Final = 1_048_576
-_DROP_INTERVAL_S: Final = 0.01
-"""How often a stream that is over its bound is emptied: user code cannot keep the event loop busy by writing."""
+_SMALL_READ_BYTES: Final = 4096
+_PAUSE_S: Final = 0.01
+"""Between two reads of a stream that is over its bound, or that comes in small pieces: user code cannot keep the event
+loop busy by writing. A byte a write, each a packet of its own (pipe(2), O_DIRECT), took more than half a CPU."""
 _COUNT_WAIT_S: Final = 0.05
 """For process 1 to end and count the tree; much less than the 100 ms that a timeout may be late."""
 _KILL_WAIT_S: Final = 2.0
@@ -58,12 +60,13 @@ class Drain:
         return self.total_bytes > len(self.kept)
 
     def _on_readable(self) -> None:
+        before = self.total_bytes
         more = self._read_once()
         if not more:
             self._loop.remove_reader(self._descriptor)
-        elif self.truncated:
+        elif self.truncated or self.total_bytes - before < _SMALL_READ_BYTES:
             self._loop.remove_reader(self._descriptor)
-            self._timer = self._loop.call_later(_DROP_INTERVAL_S, self._resume)
+            self._timer = self._loop.call_later(_PAUSE_S, self._resume)
 
     def _resume(self) -> None:
         self._timer = None
@@ -106,13 +109,16 @@ class Process:
         self._loop = asyncio.get_running_loop()
         self._init_known = asyncio.Event()
         self.exited: asyncio.Future[Exit] = self._loop.create_future()
+        self._pidfd = -1
         try:
             self._pidfd = os.pidfd_open(self._popen.pid)
-        except OSError:  # no descriptor left: nothing could see it end
+            self._loop.add_reader(self._pidfd, self._reap)
+        except OSError:  # no descriptor left, or none can be waited for: nothing could see it end
             self._popen.kill()
             self._popen.wait()
+            if self._pidfd >= 0:
+                os.close(self._pidfd)
             raise
-        self._loop.add_reader(self._pidfd, self._reap)
 
     def learn_init(self, info: bytes) -> None:
         """Takes process 1's pid from what bwrap wrote to ``--info-fd``, once, and only if it is bwrap's child."""
@@ -149,9 +155,13 @@ class Process:
         with contextlib.suppress(TimeoutError):  # bwrap tells the pid before it lets process 1 go on
             await asyncio.wait_for(self._init_known.wait(), _INFO_WAIT_S)
         if self.init_pid is not None and not self.exited.done():
-            for child in children_of(self.init_pid):
-                _kill_child(child, self.init_pid)
+            _kill_children(self.init_pid)
             await asyncio.wait({self.exited}, timeout=_COUNT_WAIT_S)
+        elif not self.exited.done():
+            # What is to be process 1 waits for bwrap's word, and is told to die with bwrap only after that: left alone
+            # it would wait for ever, with our pipes open.
+            signal.pidfd_send_signal(self._pidfd, signal.SIGSTOP)
+            _kill_children(self._popen.pid)
         for descriptor in (self._init_pidfd, self._pidfd):
             if descriptor >= 0 and not self.exited.done():
                 _send_kill(descriptor)
@@ -174,6 +184,11 @@ class Process:
 def _send_kill(pidfd: int) -> None:
     with contextlib.suppress(ProcessLookupError):
         signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+
+
+def _kill_children(parent: int) -> None:
+    for child in children_of(parent):
+        _kill_child(child, parent)
 
 
 def _kill_child(pid: int, parent: int) -> None:

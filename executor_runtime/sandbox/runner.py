@@ -6,9 +6,10 @@ that it sees, and the answer is a ``RawRun``. Only what is ours to fix raises.
 
 import asyncio
 import contextlib
+import os
 import re
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -16,10 +17,14 @@ from contracts import bounds
 from contracts.executor_api import Language
 from executor_runtime.sandbox.argv import WORKSPACE, Start, build_argv
 from executor_runtime.sandbox.descriptors import Descriptors
-from executor_runtime.sandbox.errors import LanguageUnavailable
+from executor_runtime.sandbox.disk import DiskUsage, is_empty, measure
+from executor_runtime.sandbox.errors import LanguageUnavailable, WorkspaceError
 from executor_runtime.sandbox.header import build_header
-from executor_runtime.sandbox.model import Ending, Isolation, Job, RawRun, Stream, Usage
+from executor_runtime.sandbox.model import Ending, Isolation, Job, Limits, Overrun, RawRun, Stream, Usage
+from executor_runtime.sandbox.placement import NO_GATE, Gate, Placement
 from executor_runtime.sandbox.process import Drain, Exit, Process
+from executor_runtime.sandbox.sources import check_sources
+from executor_runtime.sandbox.volume import VolumeWatch, WatchedRun, overrun
 from executor_runtime.sandbox.watchdog import Watchdog
 
 _CONTROL_BYTES: Final = 65_536
@@ -34,34 +39,41 @@ class Sandbox:
 
     def __init__(self, isolation: Isolation) -> None:
         self._isolation = isolation
+        self._volume_watch = VolumeWatch()
 
     def languages(self) -> frozenset[Language]:
         """Languages whose interpreter the image has."""
         return frozenset(self._isolation.interpreters)
 
     async def run(self, job: Job, cancelled: asyncio.Event) -> RawRun:
-        """Runs the job to its end, its timeout, its memory limit or ``cancelled``, and leaves nothing running.
+        """Runs the job to its end, its timeout, a limit or ``cancelled``, and leaves nothing running.
 
         Raises:
             LanguageUnavailable: the image has no interpreter for it.
-            WorkspaceError: the workspace is not the directory that was made.
+            BindSourceChanged: what it would be given of the file system is not what was probed.
+            WorkspaceError: the workspace is not the directory that was made, or cannot be counted.
             asyncio.CancelledError: after the whole process tree has been killed and waited for.
         """
         if job.language not in self.languages():
             raise LanguageUnavailable(f"{job.language} is not installed in this executor's image")
         began = time.monotonic()
         with Descriptors() as descriptors:
-            descriptors.hold(job.workspace.open())  # keeps the inode's number from being given to another
+            workspace = descriptors.hold(job.workspace.open())  # keeps the inode's number from being given to another
+            check_sources(self._isolation.sources)
             try:
                 running = _start(self._isolation, job, descriptors)
             except OSError as error:
                 failure = f"bwrap cannot be started: {error.strerror}"
                 return RawRun(Ending.FAILED, Usage(time.monotonic() - began), failure=failure)
             async with _ended_at_exit(running):
-                ending = await _first_ending(running, job, began + job.timeout_s, cancelled)
+                with running.watched_by(self._volume_watch):
+                    ending = await _first_ending(running, job, began + job.timeout_s, cancelled)
                 if ending is not Ending.EXITED:
                     running.watchdog_sample()
-            return _collect(running, job, ending, time.monotonic() - began)
+            duration_s = time.monotonic() - began
+            untouched = not running.has_started or is_empty(workspace)
+            held = DiskUsage() if untouched else await asyncio.to_thread(_count, job)
+            return _collect(running, job, ending, held, duration_s)
 
 
 @dataclass
@@ -74,20 +86,48 @@ class _Running:
     returned: Drain
     status: Drain
     info: Drain
-    memory_limit_bytes: int
+    limits: Limits
+    disk: WatchedRun
+    over_disk: asyncio.Future[Overrun]
+    placement: Placement | None = None
     watchdog: Watchdog | None = None
 
     def on_info(self) -> None:
         self.process.learn_init(bytes(self.info.kept))
         if self.watchdog is None and self.process.init_pid is not None:
-            self.watchdog = Watchdog(self.process.init_pid, self.memory_limit_bytes)
+            self.disk.init_pid = self.process.init_pid
+            self.watchdog = Watchdog(self.process.init_pid, self.limits)
+
+    @property
+    def has_started(self) -> bool:
+        """Whether user code may have run: process 1 has said so."""
+        return _STARTED.search(self.status.kept) is not None
+
+    def on_status(self) -> None:
+        if self.watchdog is not None:
+            self.watchdog.is_inside = self.has_started
+
+    @contextlib.contextmanager
+    def watched_by(self, watch: VolumeWatch) -> Iterator[None]:
+        """While it runs, so is what it takes of the disk."""
+        watch.add(self.disk)
+        try:
+            yield
+        finally:
+            watch.remove(self.disk)
+
+    @property
+    def has_too_many_files(self) -> bool:
+        """In ``/tmp`` and ``/dev/shm``."""
+        return self.watchdog is not None and self.watchdog.has_too_many_files
 
     def watchdog_sample(self) -> None:
         """So that a run that is killed early has a peak too."""
         if self.watchdog is not None and not self.process.exited.done():
             self.watchdog.sample()
 
-    async def wait_until_over_memory(self) -> None:
+    async def wait_until_over(self) -> None:
+        """Returns when the watchdog has something against it."""
         await self.process.wait_for_init()
         if self.watchdog is None:
             await self.process.exited
@@ -99,6 +139,9 @@ class _Running:
         try:
             if not self.process.exited.done():
                 await self.process.kill()
+            if self.placement is not None:
+                self.placement.kill()
+                await self.placement.finish()
         finally:
             for drain in (self.stdout, self.stderr, self.returned, self.status, self.info):
                 drain.finish()
@@ -107,12 +150,36 @@ class _Running:
 
 def _start(isolation: Isolation, job: Job, descriptors: Descriptors) -> _Running:
     """Raises OSError when bwrap cannot be started."""
+    gate = None if isolation.cgroups is None else Gate(descriptors)
     out, err, returned, status, info = (descriptors.pipe(large) for large in (True, True, False, False, False))
     seccomp_fd = descriptors.memory("seccomp", isolation.seccomp_filter)
     stdin_fd = descriptors.memory("stdin", job.stdin.encode("utf-8", "surrogatepass"))
-    header = build_header(isolation, job, status[1], returned[1])
+    header = build_header(isolation, job, status[1], returned[1], NO_GATE if gate is None else gate.descriptor)
     job_fd = descriptors.memory("job", isolation.init_code + header)
-    start = Start(
+    start = build_start(isolation, job, job_fd, seccomp_fd, info[1])
+    inherited = (job_fd, seccomp_fd, info[1], status[1], returned[1], *([gate.descriptor] if gate else []))
+    process = Process(build_argv(start), (stdin_fd, out[1], err[1]), inherited)
+    descriptors.close(stdin_fd, out[1], err[1], *inherited)
+    over_disk: asyncio.Future[Overrun] = asyncio.get_running_loop().create_future()
+    running = _Running(
+        process=process,
+        stdout=Drain(out[0], bounds.MAX_STREAM_BYTES),
+        stderr=Drain(err[0], bounds.MAX_STREAM_BYTES),
+        returned=Drain(returned[0], bounds.MAX_RETURN_VALUE_BYTES + _RETURN_HEAD_BYTES),
+        status=Drain(status[0], _CONTROL_BYTES),
+        info=Drain(info[0], _CONTROL_BYTES),
+        limits=job.limits,
+        disk=WatchedRun(job.workspace, job.limits.workspace, _tell(over_disk)),
+        over_disk=over_disk,
+        placement=Placement(isolation.cgroups, job.limits, process, gate) if isolation.cgroups and gate else None,
+    )
+    running.info.on_data, running.status.on_data = running.on_info, running.on_status
+    return running
+
+
+def build_start(isolation: Isolation, job: Job, job_fd: int, seccomp_fd: int, info_fd: int) -> Start:
+    """What the command line is made of: of a request no more than its workspace's name and the size of ``/tmp``."""
+    return Start(
         level=isolation.level,
         bwrap=isolation.bwrap,
         interpreter=isolation.interpreters["python"],
@@ -122,22 +189,38 @@ def _start(isolation: Isolation, job: Job, descriptors: Descriptors) -> _Running
         alternatives=isolation.alternatives,
         job_fd=job_fd,
         seccomp_fd=seccomp_fd,
-        info_fd=info[1],
+        info_fd=info_fd,
     )
-    inherited = (job_fd, seccomp_fd, info[1], status[1], returned[1])
-    process = Process(build_argv(start), (stdin_fd, out[1], err[1]), inherited)
-    descriptors.close(stdin_fd, out[1], err[1], *inherited)
-    running = _Running(
-        process=process,
-        stdout=Drain(out[0], bounds.MAX_STREAM_BYTES),
-        stderr=Drain(err[0], bounds.MAX_STREAM_BYTES),
-        returned=Drain(returned[0], bounds.MAX_RETURN_VALUE_BYTES + _RETURN_HEAD_BYTES),
-        status=Drain(status[0], _CONTROL_BYTES),
-        info=Drain(info[0], _CONTROL_BYTES),
-        memory_limit_bytes=job.limits.memory_bytes,
-    )
-    running.info.on_data = running.on_info
-    return running
+
+
+def _tell(future: asyncio.Future[Overrun]) -> Callable[[Overrun], None]:
+    """What another thread calls to set it."""
+    loop = future.get_loop()
+
+    def set_result(what: Overrun) -> None:
+        if not future.done():
+            future.set_result(what)
+
+    def tell(what: Overrun) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the executor has ended
+            loop.call_soon_threadsafe(set_result, what)
+
+    return tell
+
+
+def _count(job: Job) -> DiskUsage:
+    """What the workspace holds, now that nothing changes it any more; blocks.
+
+    Raises:
+        WorkspaceError: it cannot be said.
+    """
+    descriptor = job.workspace.open()
+    try:
+        return measure(descriptor, job.limits.workspace)
+    except OSError as error:
+        raise WorkspaceError(f"workspace {job.workspace.path.name} cannot be counted: {error.strerror}") from error
+    finally:
+        os.close(descriptor)
 
 
 @contextlib.asynccontextmanager
@@ -162,9 +245,9 @@ async def _first_ending(running: _Running, job: Job, deadline: float, cancelled:
     if cancelled.is_set():
         return Ending.CANCELLED
     cancel = asyncio.ensure_future(cancelled.wait())
-    over_memory = asyncio.ensure_future(running.wait_until_over_memory())
+    over = asyncio.ensure_future(running.wait_until_over())
     exited = running.process.exited
-    waiting: set[asyncio.Future[Any]] = {exited, cancel, over_memory}
+    waiting: set[asyncio.Future[Any]] = {exited, cancel, over, running.over_disk}
     try:
         await asyncio.wait(
             waiting,
@@ -173,24 +256,33 @@ async def _first_ending(running: _Running, job: Job, deadline: float, cancelled:
         )
     finally:
         cancel.cancel()
-        over_memory.cancel()
-        await asyncio.wait({cancel, over_memory})
+        over.cancel()
+        await asyncio.wait({cancel, over})
     if exited.done():
         return Ending.EXITED
-    if over_memory.done() and not over_memory.cancelled():
-        over_memory.result()
-        return Ending.MEMORY_LIMIT
+    if running.over_disk.done():
+        return Ending.DISK_LIMIT
+    if over.done() and not over.cancelled():
+        over.result()
+        return Ending.DISK_LIMIT if running.has_too_many_files else Ending.MEMORY_LIMIT
     return Ending.CANCELLED if cancelled.is_set() else Ending.TIMED_OUT
 
 
-def _collect(running: _Running, job: Job, ending: Ending, duration_s: float) -> RawRun:
+def _collect(running: _Running, job: Job, ending: Ending, held: DiskUsage, duration_s: float) -> RawRun:
     status = bytes(running.status.kept)
     started, exited = _STARTED.search(status), _EXITED.search(status)
+    over = _overrun(running, held)
     failure = ""
-    if not running.process.exited.done():
+    if running.placement is not None and running.placement.failure:
+        ending, failure = Ending.FAILED, running.placement.failure
+    elif not running.process.exited.done():
         ending, failure = Ending.FAILED, "the sandbox did not end after SIGKILL"
     elif not_prepared := _FAILED.search(status):
         ending, failure = Ending.FAILED, f"the user's process: {not_prepared[1].decode(errors='replace')}"
+    elif ending is Ending.EXITED and running.placement is not None and running.placement.was_out_of_memory:
+        ending = Ending.MEMORY_LIMIT
+    elif ending is Ending.EXITED and over is not None:
+        ending = Ending.DISK_LIMIT
     elif ending is Ending.EXITED and exited is None:
         ending, failure = Ending.FAILED, _failure_of(running, started is not None)
     code, signal = (int(exited[1]), int(exited[2])) if exited else (0, 0)
@@ -203,8 +295,17 @@ def _collect(running: _Running, job: Job, ending: Ending, duration_s: float) -> 
         stdout=_stream(running.stdout),
         stderr=_stream(running.stderr) if started else Stream(),
         returned=bytes(running.returned.kept) if running.returned.kept and not running.returned.truncated else None,
+        overrun=over,
+        workspace=held,
         failure=failure.replace(str(job.workspace.path), WORKSPACE),  # no host path leaves the executor
     )
+
+
+def _overrun(running: _Running, held: DiskUsage) -> Overrun | None:
+    """What of the disk it has taken too much of: as it was noticed, or else as it has left the workspace."""
+    if running.over_disk.done():
+        return running.over_disk.result()
+    return Overrun.TMP_ENTRIES if running.has_too_many_files else overrun(held, running.limits.workspace)
 
 
 def _failure_of(running: _Running, started: bool) -> str:
@@ -223,6 +324,8 @@ def _usage(
     if exited is not None:
         cpu_us, peak_kib, read, written = (int(field) for field in exited.groups()[2:])
         return Usage(duration_s, cpu_us / 1e6, max(peak, peak_kib * 1024), read, written)
+    if running.placement is not None and running.placement.cpu_time_s:
+        return Usage(duration_s, running.placement.cpu_time_s, peak)
     if started is None or not running.process.exited.done():
         return Usage(duration_s, peak_memory_bytes=peak)
     used = running.process.exited.result().usage

@@ -6,7 +6,15 @@ import httpx
 import pytest
 
 from contracts.errors import ErrorBody
-from contracts.executor_api import ExecutionRequest, ExecutionResult, Health
+from contracts.executor_api import (
+    ATTEMPT_HEADER,
+    EPOCH_HEADER,
+    MAX_EPOCH,
+    RUN_HEADER,
+    ExecutionRequest,
+    ExecutionResult,
+    Health,
+)
 from executor_runtime.openapi import REQUEST_EXAMPLE
 
 pytestmark = pytest.mark.sandbox
@@ -65,3 +73,52 @@ def test_all_methods_of_a_path_are_named(client: httpx.Client) -> None:
     answer = client.put("/executions/exec_20260116_example0")
     assert (answer.status_code, answer.headers["Allow"]) == (405, "DELETE, GET")
     assert client.post("/openapi.json").headers["Allow"] == "GET"
+
+
+def test_a_tombstone_keeps_a_late_request_out(client: httpx.Client) -> None:
+    late = "exec_20260116_toolate0"
+    for _ in range(2):
+        answer = client.put(f"/executions/{late}/tombstone")
+        assert (answer.status_code, answer.json()) == (201, {"execution_id": late, "state": "absent"})
+    answer = client.post("/execute", json={**REQUEST_EXAMPLE, "execution_id": late})
+    assert (answer.status_code, answer.json()["error_code"]) == (409, "Executor.Tombstone")
+    assert client.get(f"/executions/{late}").status_code == 404
+    assert client.delete(f"/executions/{late}").status_code == 404
+    assert late not in [item["execution_id"] for item in client.get("/executions").json()["executions"]]
+
+
+def test_a_known_execution_gets_no_tombstone_but_is_told(client: httpx.Client) -> None:
+    known = "exec_20260116_known000"
+    client.post("/execute", json={**REQUEST_EXAMPLE, "execution_id": known})
+    answer = client.put(f"/executions/{known}/tombstone")
+    assert (answer.status_code, answer.json()["state"]) == (200, "ended")
+    assert answer.json() == client.get(f"/executions/{known}").json()
+
+
+def test_an_earlier_leader_and_a_request_for_an_earlier_run_are_refused(client: httpx.Client) -> None:
+    request = {**REQUEST_EXAMPLE, "execution_id": "exec_20260116_fenced00"}
+    now, before = {EPOCH_HEADER: str(MAX_EPOCH)}, {EPOCH_HEADER: str(MAX_EPOCH - 1)}
+    assert client.put("/executions/exec_20260116_anything/tombstone", headers=now).status_code == 201
+    refused = [
+        client.post("/execute", json=request, headers=before),
+        client.delete("/executions/exec_20260116_fenced00", headers=before),
+        client.put("/executions/exec_20260116_fenced00/tombstone", headers=before),
+    ]
+    assert {(answer.status_code, answer.json()["error_code"]) for answer in refused} == {(412, "Executor.StaleEpoch")}
+    other = client.post("/execute", json=request, headers={RUN_HEADER: "0" * 32})
+    assert (other.status_code, other.json()["error_code"]) == (412, "Executor.OtherRun")
+    run_id = client.get("/health").json()["run_id"]
+    assert client.post("/execute", json=request, headers={**now, RUN_HEADER: run_id}).status_code == 200
+    assert client.get("/executions/exec_20260116_fenced00").json()["epoch"] == MAX_EPOCH
+
+
+def test_a_later_attempt_is_another_run_under_the_same_id(client: httpx.Client) -> None:
+    request = {**REQUEST_EXAMPLE, "execution_id": "exec_20260116_attempts"}
+    path = "/executions/exec_20260116_attempts"
+    assert client.post("/execute", json=request).status_code == 200
+    assert client.put(f"{path}/tombstone", headers={ATTEMPT_HEADER: "2"}).status_code == 201
+    assert client.post("/execute", json=request, headers={ATTEMPT_HEADER: "2"}).status_code == 409
+    assert client.post("/execute", json=request, headers={ATTEMPT_HEADER: "3"}).status_code == 200
+    assert client.get(path).json()["attempt"] == 3
+    assert client.post("/execute", json=request).json()["error_code"] == "Executor.Tombstone"
+    assert client.delete(path, headers={ATTEMPT_HEADER: "1"}).status_code == 404

@@ -47,7 +47,7 @@ def test_get_shows_a_line_that_a_person_can_read(tenant: Tenant) -> None:
     assert line.split()[:5] == ["seen", "Succeeded", "Completed", "default", "0"]
     assert line.split()[5].endswith("s")
     wide = tenant.tools.kubectl("get", "exn", "-n", tenant.namespace, "-o", "wide").splitlines()[0]
-    assert wide.split()[-2:] == ["POD", "EXECUTION-ID"]
+    assert wide.split()[-2:] == ["REPORTED", "EXECUTION-ID"]
 
 
 def test_describe_shows_the_events_that_a_person_looks_for(tenant: Tenant) -> None:

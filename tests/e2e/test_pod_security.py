@@ -60,7 +60,15 @@ def test_the_chart_refuses_a_namespace_whose_level_its_pods_would_not_pass(
     namespace = f"e2e-level-{secrets.token_hex(4)}"
     manifest = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": labels}}
     installed.kubectl("create", "-f", "-", stdin=yaml.safe_dump(manifest))
-    install = ("install", "another", CHART, "--namespace", namespace, "--dry-run=server", "--skip-crds")
+    install: tuple[str, ...] = (
+        "install",
+        "another",
+        CHART,
+        "--namespace",
+        namespace,
+        "--dry-run=server",
+        "--skip-crds",
+    )
     install += ("--set", "defaultPool.enabled=false")  # there is one already, of the real release
     try:
         if says:

@@ -10,7 +10,7 @@ from typing import Any
 from aiohttp import ClientError, ClientSession, web
 
 from contracts.control_plane_api import result_path
-from contracts.executor_api import EPOCH_HEADER, RUN_HEADER
+from contracts.executor_api import ATTEMPT_HEADER, EPOCH_HEADER, RUN_HEADER
 
 
 @dataclass
@@ -21,6 +21,7 @@ class Run:
     result: dict[str, Any] | None = None
     cancelled: bool = False
     epoch: int | None = None
+    attempt: int = 1
 
 
 @dataclass
@@ -41,7 +42,8 @@ class FakeExecutor:
     port: int = 0
     run_id: str = field(default_factory=lambda: secrets.token_hex(16))
     highest_epoch: int = 0
-    tombstones: set[str] = field(default_factory=set)
+    tombstones: dict[str, int] = field(default_factory=dict)
+    """The last attempt of each id that must not begin."""
     refused: list[tuple[str, str]] = field(default_factory=list)
     """The ids and error codes of dispatches that the epoch, the run id or a tombstone has kept out."""
 
@@ -104,15 +106,17 @@ class FakeExecutor:
         if self.refuse:
             self.refuse -= 1
             return web.json_response({}, status=503)
-        code = self._fence(request) or ("Executor.Tombstone" if execution_id in self.tombstones else "")
+        attempt = int(request.headers.get(ATTEMPT_HEADER, "1"))
+        buried = attempt <= self.tombstones.get(execution_id, 0)
+        code = self._fence(request) or ("Executor.Tombstone" if buried else "")
         if code:
             self.refused.append((execution_id, code))
             return _error(409 if code == "Executor.Tombstone" else 412, code)
         self.tokens.append(request.headers.get("Authorization", ""))
         self.received.append(execution_id)
-        if execution_id not in self.runs:
+        if execution_id not in self.runs or self.runs[execution_id].attempt < attempt:
             epoch = request.headers.get(EPOCH_HEADER)
-            self.runs[execution_id] = Run(body, epoch=int(epoch) if epoch else None)
+            self.runs[execution_id] = Run(body, epoch=int(epoch) if epoch else None, attempt=attempt)
             self.active += 1
             self.most_active = max(self.most_active, self.active)
             if self.auto:
@@ -137,7 +141,12 @@ class FakeExecutor:
 
     async def _list(self, _request: web.Request) -> web.Response:
         states = [
-            {"execution_id": execution_id, "state": "ended" if run.result else "running", "epoch": run.epoch}
+            {
+                "execution_id": execution_id,
+                "state": "ended" if run.result else "running",
+                "epoch": run.epoch,
+                "attempt": run.attempt,
+            }
             for execution_id, run in self.runs.items()
         ]
         return web.json_response({"executions": states})
@@ -147,14 +156,22 @@ class FakeExecutor:
         if run is None:
             return _not_found()
         state = "ended" if run.result else "running"
-        return web.json_response({"execution_id": request.match_info["id"], "state": state, "result": run.result})
+        return web.json_response(
+            {
+                "execution_id": request.match_info["id"],
+                "state": state,
+                "attempt": run.attempt,
+                "result": run.result,
+            }
+        )
 
     async def _bury(self, request: web.Request) -> web.Response:
         if code := self._fence(request):
             return _error(412, code)
-        if request.match_info["id"] in self.runs:
+        execution_id, attempt = request.match_info["id"], int(request.headers.get(ATTEMPT_HEADER, "1"))
+        if execution_id in self.runs and self.runs[execution_id].attempt == attempt:
             return await self._ask(request)
-        self.tombstones.add(request.match_info["id"])
+        self.tombstones[execution_id] = attempt
         return web.json_response({"execution_id": request.match_info["id"], "state": "absent"}, status=201)
 
     def _fence(self, request: web.Request) -> str:
@@ -169,7 +186,7 @@ class FakeExecutor:
         if code := self._fence(request):
             return _error(412, code)
         run = self.runs.get(request.match_info["id"])
-        if run is None:
+        if run is None or run.attempt != int(request.headers.get(ATTEMPT_HEADER, run.attempt)):
             return _not_found()
         run.cancelled = True
         return web.json_response({"execution_id": request.match_info["id"], "state": "running", "result": None})

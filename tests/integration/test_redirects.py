@@ -74,7 +74,7 @@ async def _dispatch(url: str) -> None:
     )
     try:
         with pytest.raises(ExecutorUnreachable):
-            await client.execute(url, request)
+            await client.execute(url, request, 1)
     finally:
         await client.close()
 

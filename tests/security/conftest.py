@@ -22,11 +22,13 @@ ANSWER_TIMEOUT_S = 60.0
 class Driver:
     """Runs code at one level; each answer has the fields that ``driver.described`` names, ``result`` among them."""
 
-    def __init__(self, level: str) -> None:
+    def __init__(self, level: str, around: Sequence[str] = ()) -> None:
+        """``around``: a command that runs the driver; ``ROOT`` in it is the driver's directory."""
         self.root = Path(tempfile.mkdtemp(prefix="sandbox-test-"))
         self.root.chmod(0o755)
+        outer = [word.replace("ROOT", str(self.root)) for word in around]
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.security.driver", level, str(self.root)],
+            [*outer, sys.executable, "-m", "tests.security.driver", level, str(self.root)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -1,13 +1,17 @@
 """However a run ends, nothing of it is left, and in time (the seed's T019, T046)."""
 
+import asyncio
 import contextlib
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from executor_runtime.sandbox.process import Process
 from tests.security.conftest import Driver
 
 pytestmark = pytest.mark.sandbox
@@ -128,6 +132,17 @@ def test_cancel_works_at_any_moment_of_the_start(full: Driver, after_s: float) -
     assert run.ending == "cancelled"
     assert run.duration_s < 1
     assert running_with(marker) == []
+
+
+async def test_a_start_that_hangs_leaves_nothing() -> None:
+    """bwrap's child waits for bwrap before it is told to die with it; here both wait for ever."""
+    marker = marker_of(8)
+    waits = f"import os; os.fork(); os.execv('/usr/bin/sleep', ['sleep', '{marker}'])"
+    process = Process([sys.executable, "-c", waits], (subprocess.DEVNULL,) * 3, ())
+    await asyncio.to_thread(wait_until, lambda: len(running_with(marker)) == 2)
+    assert await process.kill()
+    process.close()
+    await asyncio.to_thread(wait_until, lambda: running_with(marker) == [])
 
 
 @pytest.mark.parametrize("after_s", [0.0, 0.005, 0.5])

@@ -46,10 +46,10 @@ def test_a_handler_that_raises_has_the_users_traceback_only(driver: Driver) -> N
     assert (run.result["status"], run.result["reason"], run.result["exit_code"]) == ("failed", "HandlerRaised", 1)
     assert run.stderr == (
         "Traceback (most recent call last):\n"
-        '  File "/handler.py", line 5, in handler\n'
+        '  File "/tmp/handler.py", line 5, in handler\n'
         "    return inner()\n"
         "           ^^^^^^^\n"
-        '  File "/handler.py", line 2, in inner\n'
+        '  File "/tmp/handler.py", line 2, in inner\n'
         "    return {}['missing']\n"
         "           ~~^^^^^^^^^^^\n"
         "KeyError: 'missing'\n"
@@ -59,7 +59,7 @@ def test_a_handler_that_raises_has_the_users_traceback_only(driver: Driver) -> N
 def test_a_syntax_error_shows_the_line(full: Driver) -> None:
     run = full.run("def handler(event):\n    return (\n")
     assert run.result["reason"] == "HandlerRaised"
-    assert 'File "/handler.py", line 2' in run.stderr
+    assert 'File "/tmp/handler.py", line 2' in run.stderr
     assert "SyntaxError" in run.stderr
     assert "sandbox" not in run.stderr
 
@@ -80,7 +80,7 @@ def test_an_exception_that_cannot_be_shown_is_still_a_result(full: Driver) -> No
         ("{(1, 2): 3}", "keys must be"),
         ("'\\ud800'", "surrogates"),
         ("cycle", "Circular reference"),
-        ("deep(201)", "deeper than 200"),
+        ("deep(191)", "deeper than 190"),
         ("deep(100_000)", ""),
         ("'x' * (10 << 20)", "at most 10485760"),
     ],
@@ -235,7 +235,7 @@ import os, sys
 kept = __name__
 def handler(event): return [kept, os.getcwd(), sys.argv, '/workspace' in sys.path]
 """
-    assert full.run(code).result["return_value"] == ["__main__", "/workspace", ["/handler.py"], False]
+    assert full.run(code).result["return_value"] == ["__main__", "/workspace", ["/tmp/handler.py"], False]
 
 
 def test_a_module_in_the_workspace_is_not_imported_instead_of_a_real_one(full: Driver) -> None:

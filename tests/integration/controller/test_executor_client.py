@@ -45,14 +45,14 @@ async def test_an_older_leader_is_not_answered_once_a_newer_one_has_spoken(
     fake: FakeExecutor, make_client: MakeClient
 ) -> None:
     old, new = make_client(7), make_client(8)
-    await old.execute(url_of(fake), REQUEST)
-    assert await new.bury(url_of(fake), ID) is not None
+    await old.execute(url_of(fake), REQUEST, 1)
+    assert await new.bury(url_of(fake), ID, 1) is not None
     [state] = await old.list_active(url_of(fake))
     assert (state.execution_id, state.epoch) == (ID, 7)
     for call in (
-        old.execute(url_of(fake), REQUEST),
-        old.cancel(url_of(fake), ID),
-        old.bury(url_of(fake), ID),
+        old.execute(url_of(fake), REQUEST, 1),
+        old.cancel(url_of(fake), ID, 1),
+        old.bury(url_of(fake), ID, 1),
     ):
         with pytest.raises(ExecutorUnreachable) as refused:
             await call
@@ -65,13 +65,13 @@ async def test_a_tombstone_and_another_run_are_no_refusals_for_good(
 ) -> None:
     client = make_client(7)
     with pytest.raises(ExecutorFenced) as refused:
-        await client.execute(url_of(fake), REQUEST, "b" * 32)
+        await client.execute(url_of(fake), REQUEST, 1, "b" * 32)
     assert refused.value.other_run
     health = await client.read_health(url_of(fake))
     assert health is not None
-    assert await client.bury(url_of(fake), ID) is None
+    assert await client.bury(url_of(fake), ID, 1) is None
     with pytest.raises(ExecutorFenced) as refused:
-        await client.execute(url_of(fake), REQUEST, health.run_id)
+        await client.execute(url_of(fake), REQUEST, 1, health.run_id)
     assert not refused.value.other_run
     assert fake.runs == {}
 
@@ -83,7 +83,7 @@ async def test_one_that_does_not_lead_sends_nothing_but_questions(fake: FakeExec
     client = ExecutorClient(lambda: "token", read_epoch=refuse)
     try:
         assert await client.ask(url_of(fake), ID) is None
-        for call in (client.execute(url_of(fake), REQUEST), client.cancel(url_of(fake), ID)):
+        for call in (client.execute(url_of(fake), REQUEST, 1), client.cancel(url_of(fake), ID, 1)):
             with pytest.raises(NotLeader):
                 await call
     finally:
@@ -116,9 +116,9 @@ async def test_it_is_known_whether_a_dispatch_may_have_been_taken(
     port = runner.addresses[0][1]
     client = make_client(7)
     with pytest.raises(ExecutorUnreachable) as refused:
-        await client.execute(f"http://127.0.0.1:{port}", REQUEST)
+        await client.execute(f"http://127.0.0.1:{port}", REQUEST, 1)
     assert refused.value.taken is taken
     await runner.cleanup()
     with pytest.raises(ExecutorUnreachable) as refused:
-        await make_client(7).execute(f"http://127.0.0.1:{port}", REQUEST)
+        await make_client(7).execute(f"http://127.0.0.1:{port}", REQUEST, 1)
     assert not refused.value.taken

@@ -103,3 +103,18 @@ async def test_a_pod_that_went_meanwhile_took_its_executions_with_it(
     await own_controller.start()
     crashed = await cluster.wait_for_phase("orphan", "Crashed")
     assert find_condition(crashed, "Finished")["reason"] == "ExecutorLost"
+
+
+async def test_another_attempt_runs_on_the_very_executor_that_has_forgotten_the_first(
+    cluster: Cluster, own_controller: Controller, start_executor: StartExecutor
+) -> None:
+    executor, execution_id = await run_one(cluster, start_executor, "again", maxRetries=1)
+    executor.forget()
+    last = {"terminated": {"exitCode": 137, "reason": "OOMKilled", "finishedAt": "2026-01-01T00:00:09Z"}}
+    await cluster.set_pod_status("pod-1", restartCount=1, lastState=last)
+    await eventually(lambda: execution_id in executor.runs, what="the second attempt")
+    assert executor.runs[execution_id].attempt == 2
+    assert executor.tombstones == {execution_id: 1}
+    assert await executor.end(execution_id) == 201
+    ended = await cluster.wait_for_phase("again", "Succeeded")
+    assert ended["status"]["attempt"] == 2

@@ -93,7 +93,8 @@ WRONG_VALUES: dict[str, list[Any]] = {
     + [{"A": "x" * 32_769}, {f"A{number}": "x" for number in range(257)}],
     "report_token": [1, True, [], {}, "", "ä", "a b", "a\nb", "x" * 4097],
     "limits": [None, 1, "", [], {"memory_bytes": "1"}, {"memory_bytes": 2**41}, {"cpu_seconds": 0}]
-    + [{"processes": 0}, {"processes": 1.5}, {"open_files": True}, {"file_size_bytes": -1}],
+    + [{"processes": 0}, {"processes": 1.5}, {"open_files": True}, {"file_size_bytes": -1}]
+    + [{"workspace_bytes": -1}, {"workspace_entries": 0}, {"workspace_entries": 1_000_001}, {"tmp_bytes": 1 << 20}],
 }
 
 

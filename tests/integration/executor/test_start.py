@@ -39,6 +39,24 @@ def test_a_missing_bwrap_is_named(start: Start, directory: Path) -> None:
     assert "bwrap" in refused_start(start, PATH=str(directory))
 
 
+def test_an_executor_shows_nothing_of_itself_to_others_of_its_uid(start: Start) -> None:
+    """What is not dumpable belongs to root in /proc, whoever it runs as (proc(5))."""
+    executor = start()
+    executor.wait_for_log("executor_started")
+    entry = Path("/proc") / str(executor.process.pid)
+    status = dict(line.split(":\t", 1) for line in (entry / "status").read_text().splitlines())
+    assert status["Uid"].split() == [status["Uid"].split()[0]] * 4
+    assert status["Uid"].split()[0] != "0"
+    assert status["NoNewPrivs"] == "1"
+    assert {(entry / name).stat().st_uid for name in ("environ", "fd", "mem", "maps")} == {0}
+
+
+def test_the_log_says_who_holds_the_limits(start: Start) -> None:
+    started = start().wait_for_log("executor_started")
+    assert started["limits_enforcement"] in ("cgroup", "watchdog")
+    assert bool(started["no_cgroups_because"]) is (started["limits_enforcement"] == "watchdog")
+
+
 def test_a_workspace_that_is_no_directory_is_named(start: Start, directory: Path) -> None:
     (directory / "workspaces").write_text("a file")
     assert str(directory / "workspaces") in refused_start(start)

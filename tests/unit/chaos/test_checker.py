@@ -66,7 +66,7 @@ def final(number: int, **changes: object) -> Callable[[Evidence], None]:
     return change
 
 
-DEFECTS: dict[str, tuple[Callable[[Evidence], None], str]] = {
+DEFECTS: dict[str, tuple[Callable[[Evidence], object], str]] = {
     "never ends": (final(0, phase="Running", finished_at=None), "has not ended"),
     "ends too late": (final(0, finished_at=61.0), "later than 60 s"),
     "started twice by one executor": (lambda e: e.starts.append(Start(GOOD, "pod-1/0", 3)), "by one run"),

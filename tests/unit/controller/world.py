@@ -60,6 +60,7 @@ class FakeExecutors:
     def __init__(self) -> None:
         self.requests: list[ExecutionRequest] = []
         self.runs: list[str] = []
+        self.attempts: list[int] = []
         self.run_id = "a" * 32
         self.cancelled: list[str] = []
         self.buried: list[str] = []
@@ -67,8 +68,9 @@ class FakeExecutors:
         self.refusals: list[Exception] = []
         self.answer: ExecutionState | None | Exception = None
 
-    async def execute(self, url: str, request: ExecutionRequest, run_id: str = "") -> None:
+    async def execute(self, url: str, request: ExecutionRequest, attempt: int, run_id: str = "") -> None:
         self.runs.append(run_id)
+        self.attempts.append(attempt)
         if self.refusals:
             raise self.refusals.pop(0)
         self.requests.append(request)
@@ -78,13 +80,13 @@ class FakeExecutors:
             raise self.answer
         return self.answer
 
-    async def bury(self, url: str, execution_id: str) -> ExecutionState | None:
+    async def bury(self, url: str, execution_id: str, attempt: int) -> ExecutionState | None:
         state = await self.ask(url, execution_id)
         if state is None:
             self.buried.append(execution_id)
         return state
 
-    async def cancel(self, url: str, execution_id: str) -> bool:
+    async def cancel(self, url: str, execution_id: str, attempt: int) -> bool:
         if isinstance(self.answer, Exception):
             raise self.answer
         self.cancelled.append(execution_id)

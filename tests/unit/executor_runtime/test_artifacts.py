@@ -110,6 +110,41 @@ def test_the_list_is_bounded(workspace: Workspace, monkeypatch: pytest.MonkeyPat
     assert len(paths_of(workspace)) == 5
 
 
+def test_the_directories_are_bounded(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("executor_runtime.artifacts.MAX_DIRECTORIES", 5)
+    for number in range(9):
+        (workspace.path / str(number)).mkdir()
+        (workspace.path / str(number) / "file").touch()
+    assert paths_of(workspace) == []
+    (workspace.path / "8" / "file").unlink()
+    for number in range(5, 9):
+        (workspace.path / str(number)).rename(workspace.path / f".{number}")
+    assert len(paths_of(workspace)) == 5
+
+
+def test_the_bytes_of_all_paths_are_bounded(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("executor_runtime.artifacts.MAX_LISTED_BYTES", 100)
+    (workspace.path / ("d" * 30)).mkdir()
+    for number in range(5):
+        (workspace.path / ("d" * 30) / str(number)).touch()
+    assert len(paths_of(workspace)) == 2  # 30 for the directory itself, 32 for each file in it
+
+
+def test_the_names_that_are_looked_at_are_bounded(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("executor_runtime.artifacts.MAX_ENTRIES", 20)
+    for number in range(20):
+        (workspace.path / f".{number}").mkdir()
+        (workspace.path / f"d{number}").mkdir()
+        (workspace.path / f"d{number}" / "file").touch()
+    assert paths_of(workspace) == []
+
+
+def test_a_name_does_not_say_its_own_media_type(workspace: Workspace) -> None:
+    (workspace.path / "data:text").mkdir()
+    (workspace.path / "data:text" / "html\x1b[2J,").touch()
+    assert [artifact.mime_type for artifact in collect(workspace, {})] == ["application/octet-stream"]
+
+
 @pytest.mark.parametrize(
     ("path", "kind"),
     [

@@ -9,10 +9,21 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic_core import to_json
 
+from contracts import bounds
 from contracts.executor_api import ArtifactMetadata, ExecutionResult
-from executor_runtime.capture import MARKER, MAX_DEPTH, capture, parse_value, split_marked
-from executor_runtime.sandbox import Ending, Job, Limits, RawRun, Stream, Usage
+from executor_runtime.capture import (
+    MARKER,
+    MAX_CONTAINERS,
+    MAX_DEPTH,
+    MAX_STREAM_JSON_BYTES,
+    bound,
+    capture,
+    parse_value,
+    split_marked,
+)
+from executor_runtime.sandbox import Ending, Job, Limits, Overrun, RawRun, Stream, Usage
 from executor_runtime.workspace import Workspace
 
 JOB = Job(
@@ -21,7 +32,9 @@ JOB = Job(
     code="",
     workspace=Workspace(Path("/nowhere"), 0, 0),
     timeout_s=2,
-    limits=Limits(memory_bytes=128 << 20, cpu_seconds=5, file_size_bytes=100),
+    limits=Limits(
+        memory_bytes=128 << 20, cpu_seconds=5, file_size_bytes=100, workspace_bytes=8 << 20, workspace_entries=77
+    ),
 )
 USAGE = Usage(duration_s=1.5, cpu_time_s=0.25, peak_memory_bytes=3 << 20, io_read_bytes=4096, io_write_bytes=512)
 
@@ -55,6 +68,11 @@ def said(outcome: bytes) -> dict[str, object]:
         (Ending.TIMED_OUT, {}, "timeout", "TimedOut", -1, "timeout of 2 s"),
         (Ending.CANCELLED, {}, "failed", "Cancelled", 137, "cancelled"),
         (Ending.MEMORY_LIMIT, {}, "failed", "MemoryLimit", 137, "limit of 128 MiB"),
+        (Ending.DISK_LIMIT, {"overrun": Overrun.WORKSPACE_BYTES}, "failed", "DiskLimit", 137, "limit of 8 MiB"),
+        (Ending.DISK_LIMIT, {"overrun": Overrun.WORKSPACE_ENTRIES}, "failed", "DiskLimit", 137, "limit of 77"),
+        (Ending.DISK_LIMIT, {"overrun": Overrun.WORKSPACE_DEPTH}, "failed", "DiskLimit", 137, "deeper than 128"),
+        (Ending.DISK_LIMIT, {"overrun": Overrun.TMP_ENTRIES}, "failed", "DiskLimit", 137, "/tmp and /dev/shm"),
+        (Ending.DISK_LIMIT, {"overrun": Overrun.VOLUME}, "failed", "DiskLimit", 137, "written most"),
         (Ending.FAILED, {"failure": "bwrap: no"}, "error", "SandboxError", -1, "bwrap: no"),
     ],
 )
@@ -101,6 +119,9 @@ def test_a_value_is_only_taken_from_a_run_that_ended_by_itself() -> None:
         b"1e999",
         b"-1e999",
         b"1" * 400 + b".0",
+        b"1" * 299 + b"e99",
+        b"1" * 400,
+        b"[-" + b"9" * 309 + b"]",
         b"1" * 5000,
         b'"\\ud800"',
         b'{"\\udfff": 1}',
@@ -170,6 +191,23 @@ def test_markers_without_end_do_not_keep_the_executor_busy() -> None:
         began = time.process_time()
         split_marked(text)
         assert time.process_time() - began < 1
+
+
+def test_many_lists_and_objects_are_refused_but_in_strings() -> None:
+    with pytest.raises(ValueError, match="more than 200000 lists and objects"):
+        parse_value(b"[" + b"{}," * MAX_CONTAINERS + b"0]")
+    for text in ("[{" * MAX_CONTAINERS, '"[\\"{\\' * MAX_CONTAINERS):
+        assert parse_value(json.dumps([text, {}]).encode()) == [text, {}]
+
+
+@pytest.mark.parametrize("character", ["x", "\n", '"', "\ufffd", "\0", "\x1b"])
+def test_a_stream_takes_a_bounded_space_in_json(character: str) -> None:
+    kept = Stream(character * bounds.MAX_STREAM_BYTES, False, 1)
+    stream = bound(kept)
+    size = len(to_json(stream.text)) - 2
+    assert size <= MAX_STREAM_JSON_BYTES
+    assert stream.truncated == (len(stream.text) < bounds.MAX_STREAM_BYTES) == (character < " " and character != "\n")
+    assert size > MAX_STREAM_JSON_BYTES - 6 or stream is kept
 
 
 def test_markers_mean_nothing_to_python() -> None:

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 import structlog
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from executor_runtime.logs import configure_logs
 from executor_runtime.secret import Redactor
@@ -83,3 +85,45 @@ def test_records_below_the_level_are_not_written(stream: io.StringIO) -> None:
 def test_a_broken_stream_breaks_nothing(stream: io.StringIO) -> None:
     stream.close()
     structlog.get_logger().info("into the void")
+
+
+NASTY = (
+    "\n",
+    "\r\n",
+    "\x1b[2J\x1b[31m",
+    "\0",
+    "\x7f",
+    "\x85",
+    "\u2028",
+    "\ud800",
+    '"}\n{"level": "critical"}',
+    "%s %d",
+    "{}",
+)
+texts = st.lists(st.sampled_from(NASTY) | st.text(max_size=8), max_size=4).map("".join)
+values = st.recursive(
+    st.none() | st.integers() | st.floats() | texts | st.binary(max_size=8) | st.builds(ValueError, texts),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts | st.binary(max_size=4), inner, max_size=3),
+    max_leaves=6,
+)  # fmt: skip
+
+
+def refuse(constant: str) -> None:
+    raise AssertionError(f"{constant} is no JSON")
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(event=texts, value=values)
+def test_any_record_is_one_line_of_strict_json(stream: io.StringIO, event: str, value: object) -> None:
+    stream.seek(0)
+    stream.truncate()
+    structlog.get_logger().warning(event, value=value, **{f"field {event}": value})
+    logging.getLogger("uvicorn.access").warning("%s", event)
+    lines = stream.getvalue().split("\n")
+    assert lines.pop() == ""
+    assert len(lines) == 2, "one line a record"
+    for line in lines:
+        assert all(" " <= character <= "~" for character in line)
+        assert json.loads(line, parse_constant=refuse)["level"] == "warning"
+    assert json.loads(lines[0])["event_type"] == event
+    assert json.loads(lines[1])["message"] == event

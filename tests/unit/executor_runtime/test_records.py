@@ -114,3 +114,73 @@ def test_the_list_has_active_and_recent_ones_by_acceptance() -> None:
     end(records, second)
     assert list(records) == [first, second, third]
     assert records.active() == [first, third]
+
+
+def test_an_unknown_attempt_gets_a_tombstone_and_a_known_one_does_not() -> None:
+    records = Records(FakeTime().clock, max_results=0)
+    active, ended, unknown = make_record(1), make_record(2), "exec_20260115_unknown0"
+    records.add(active)
+    records.add(ended)
+    end(records, ended)
+    assert records.bury(active.execution_id, 1) is active
+    assert isinstance(records.bury(ended.execution_id, 1), Faded)
+    for _ in range(2):
+        assert records.bury(unknown, 1) is None
+    assert [records.is_buried(record, 1) for record in (active.execution_id, ended.execution_id, unknown)] == [
+        False,
+        False,
+        True,
+    ]
+    assert records.find(unknown) is None
+
+
+def test_a_tombstone_is_for_the_attempt_and_those_before_it() -> None:
+    records = Records(FakeTime().clock)
+    record = make_record(1)
+    records.add(record)
+    assert records.bury(record.execution_id, 3) is None
+    assert records.bury(record.execution_id, 2) is None
+    assert [records.is_buried(record.execution_id, attempt) for attempt in (1, 2, 3, 4)] == [True, True, True, False]
+
+
+def test_an_earlier_attempt_than_the_one_that_is_known_does_not_begin() -> None:
+    records = Records(FakeTime().clock)
+    record = make_record(1)
+    record.attempt = 2
+    records.add(record)
+    assert [records.is_buried(record.execution_id, attempt) for attempt in (1, 2, 3)] == [True, False, False]
+    assert records.bury(record.execution_id, 1) is None
+    assert not records.is_buried(record.execution_id, 2)
+
+
+def test_an_earlier_attempt_that_has_ended_makes_room_for_the_next() -> None:
+    records = Records(FakeTime().clock, max_result_bytes=100)
+    for attempt in range(1, 6):
+        record = make_record(1, body=b"x" * 40)
+        record.attempt = attempt
+        records.forget(record.execution_id)
+        records.add(record)
+        end(records, record)
+    other = end(records, make_record(2, body=b"x" * 40))
+    assert [records.find(known.execution_id) for known in (record, other)] == [record, other], "80 of 100 bytes"
+
+
+def test_tombstones_are_kept_for_a_day_from_the_last_question_and_in_bounded_number() -> None:
+    time = FakeTime()
+    records = Records(time.clock, max_tombstones=3)
+    ids = [f"exec_20260115_{number:08d}" for number in range(5)]
+    for execution_id in ids:
+        records.bury(execution_id, 1)
+    assert [records.is_buried(execution_id, 1) for execution_id in ids] == [False, False, True, True, True]
+    time.seconds += FADED_AGE_S - 1
+    records.bury(ids[2], 1)
+    time.seconds += 2
+    records.bury("exec_20260115_another0", 1)
+    assert [records.is_buried(execution_id, 1) for execution_id in ids] == [False, False, True, False, False]
+
+
+def test_a_state_tells_which_leader_sent_it() -> None:
+    record = make_record(1)
+    record.epoch, record.body = 1_767_225_600_000_003, None
+    assert record.describe().epoch == record.epoch
+    assert ExecutionState.model_validate_json(record.encode()).epoch == record.epoch

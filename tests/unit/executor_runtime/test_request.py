@@ -68,6 +68,11 @@ async def test_a_declared_length_is_believed() -> None:
     assert body.chunks == [b"{}"]
 
 
+async def test_a_length_of_more_digits_than_a_number_may_have_is_no_number() -> None:
+    body = Body(json.dumps(VALID).encode(), headers={"content-length": "9" * 5000})
+    assert (await RequestReader().read(body.request())).code == "x"
+
+
 async def test_a_body_that_does_not_end_in_time_is_given_up() -> None:
     with pytest.raises(BodyRefused, match="did not arrive within"):
         await RequestReader(timeout_s=0).read(Body(b"{", hangs=True).request())

@@ -8,7 +8,17 @@ import pytest
 
 from contracts.executor_api import ExecutionRequest, ExecutionState
 from executor_runtime.control_plane import ControlPlane
-from executor_runtime.errors import BacklogFull, Conflict, Interrupted, NotFound, Terminating, ValidationFailed
+from executor_runtime.errors import (
+    BacklogFull,
+    Buried,
+    Conflict,
+    Interrupted,
+    NotFound,
+    QueueFull,
+    Terminating,
+    ValidationFailed,
+)
+from executor_runtime.fencing import Sender
 from executor_runtime.metrics import Metrics
 from executor_runtime.queue import Queue, Ticket
 from executor_runtime.records import Record, Records, digest_request
@@ -83,6 +93,53 @@ def test_a_late_repeat_is_refused_instead_of_run(service: Service, records: Reco
     assert "status: success" in refused.value.detail
     state = ExecutionState.model_validate_json(service.find(record.execution_id).encode())
     assert (state.state, state.result) == ("ended", None)
+
+
+def test_what_was_given_up_before_it_arrived_is_refused_and_not_found(service: Service) -> None:
+    request = make_request()
+    assert service.bury(request.execution_id) is None
+    with pytest.raises(Buried) as refused:
+        service.submit(request)
+    assert (refused.value.http_status, refused.value.code) == (409, "Executor.Tombstone")
+    with pytest.raises(NotFound):
+        service.find(request.execution_id)
+    assert service.recent() == []
+
+
+def test_what_is_known_is_not_given_up(service: Service, records: Records) -> None:
+    record = know(records, make_request())
+    assert service.bury(record.execution_id) is record
+    assert service.submit(make_request()) is record
+
+
+def test_a_later_attempt_ends_the_earlier_one_and_begins_once_that_has_ended(
+    service: Service, records: Records, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    earlier, second = know(records, make_request()), Sender(epoch=9, attempt=2)
+    with pytest.raises(QueueFull, match="being ended"):
+        service.submit(make_request(), second)
+    assert earlier.cancelled.is_set()
+    earlier.state, earlier.status = "ended", "failed"
+    records.settle(earlier)
+    begun: list[Sender] = []
+    monkeypatch.setattr(service, "_begin", lambda request, digest, sender: begun.append(sender))
+    service.submit(make_request(), second)
+    assert begun == [second]
+    assert records.find(earlier.execution_id) is None
+
+
+async def test_only_the_attempt_that_is_meant_is_cancelled(service: Service, records: Records) -> None:
+    record = know(records, make_request())
+    with pytest.raises(NotFound):
+        await service.cancel(record.execution_id, attempt=2)
+    assert not record.cancelled.is_set()
+
+
+@pytest.mark.parametrize("text", ["", "x", "exec_20260115_a1b2c3d4\n", "exec_20260115_A1B2C3D4", "e" * 100_000])
+def test_only_execution_ids_get_a_tombstone(service: Service, records: Records, text: str) -> None:
+    with pytest.raises(ValidationFailed):
+        service.bury(text)
+    assert records.find(text) is None
 
 
 def test_a_language_that_is_not_there_is_refused_with_those_that_are(service: Service) -> None:

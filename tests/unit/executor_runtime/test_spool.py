@@ -12,7 +12,7 @@ from tests.unit.executor_runtime.fake_time import START
 ID = "exec_20260115_a1b2c3d4"
 
 
-def make_report(execution_id: str = ID, body: str = '{"a": 1}') -> SpooledReport:
+def make_report(execution_id: str = ID, body: bytes = b'{"a": 1}') -> SpooledReport:
     return SpooledReport(
         execution_id=execution_id,
         idempotency_key="key",
@@ -37,12 +37,12 @@ def test_what_is_saved_is_loaded_and_private(tmp_path: Path) -> None:
 
 def test_a_newer_report_is_not_removed_in_place_of_an_older_one(tmp_path: Path) -> None:
     spool = Spool(tmp_path)
-    older = spool.save(make_report(body="1"))
-    spool.save(make_report(body="2"))
+    older = spool.save(make_report(body=b"1"))
+    spool.save(make_report(body=b"2"))
     spool.remove(older)
     loaded = spool.load(ID)
     assert loaded is not None
-    assert loaded[0].body == "2"
+    assert loaded[0].body == b"2"
 
 
 @pytest.mark.parametrize(
@@ -53,10 +53,12 @@ def test_a_newer_report_is_not_removed_in_place_of_an_older_one(tmp_path: Path) 
         b"\xff\xfe",
         b"[]",
         b"[" * 100_000,
-        make_report(body="not json").model_dump_json().encode(),
+        make_report(body=b"not json").model_dump_json().encode(),
         make_report(execution_id="exec_20260115_another0").model_dump_json().encode(),
+        make_report().model_dump_json().replace("own-token", "clé").encode(),
+        make_report().model_dump_json().replace("own-token", "a\\nb").encode(),
     ],
-    ids=["empty", "half", "no utf-8", "array", "deep", "body no json", "another id"],
+    ids=["empty", "half", "no utf-8", "array", "deep", "body no json", "another id", "no header", "two headers"],
 )
 def test_a_corrupt_file_is_set_aside(tmp_path: Path, content: bytes) -> None:
     spool = Spool(tmp_path)
@@ -64,6 +66,24 @@ def test_a_corrupt_file_is_set_aside(tmp_path: Path, content: bytes) -> None:
     assert spool.load(ID) is None
     assert [path.name for path in tmp_path.iterdir()] == [f"{ID}.corrupt"]
     assert spool.waiting() == []
+
+
+@pytest.mark.timeout(10)
+def test_what_is_no_file_is_no_report_and_nobody_waits_for_it(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / f"{ID}.json")
+    (tmp_path / "exec_20260115_a1b2c3d5.json").mkdir()
+    spool = Spool(tmp_path)
+    assert (spool.waiting(), spool.waiting_bytes) == ([], 0)
+    assert spool.load(ID) is None
+
+
+def test_a_file_longer_than_any_report_is_not_read(tmp_path: Path) -> None:
+    with (tmp_path / f"{ID}.json").open("wb") as file:
+        file.truncate(2**40)
+    spool = Spool(tmp_path)
+    assert spool.full
+    assert spool.load(ID) is None
+    assert (spool.waiting(), spool.waiting_bytes, list(tmp_path.iterdir())) == ([], 0, [])
 
 
 def test_a_link_in_the_directory_is_not_followed(tmp_path: Path) -> None:
@@ -93,18 +113,18 @@ def test_everything_goes_after_a_day(tmp_path: Path) -> None:
 
 def test_a_crash_while_writing_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spool = Spool(tmp_path)
-    spool.save(make_report(body="1"))
+    spool.save(make_report(body=b"1"))
 
     def crash(*_: object) -> None:
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr(os, "fsync", crash)
     with pytest.raises(OSError, match="Input/output"):
-        spool.save(make_report(body="2"))
+        spool.save(make_report(body=b"2"))
     monkeypatch.undo()
     loaded = Spool(tmp_path).load(ID)
     assert loaded is not None
-    assert loaded[0].body == "1"
+    assert loaded[0].body == b"1"
 
 
 def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
@@ -116,7 +136,7 @@ def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 def test_it_is_full_when_too_much_waits_and_saves_all_the_same(tmp_path: Path) -> None:
     spool = Spool(tmp_path, max_waiting_bytes=1000)
     assert (spool.waiting_bytes, spool.full) == (0, False)
-    first = spool.save(make_report(body='"' + "x" * 1000 + '"'))
+    first = spool.save(make_report(body=b'"' + b"x" * 1000 + b'"'))
     assert spool.full
     other = ID[:-1] + "5"
     second = spool.save(make_report(other))
@@ -144,7 +164,7 @@ def test_what_expires_or_is_corrupt_does_not_count_any_more(tmp_path: Path) -> N
 
 def test_only_files_that_are_never_sent_give_way_and_the_oldest_first(tmp_path: Path) -> None:
     spool = Spool(tmp_path, max_aside_bytes=400)
-    kept = spool.save(make_report(ID[:-1] + "9", body='"' + "x" * 1000 + '"'))
+    kept = spool.save(make_report(ID[:-1] + "9", body=b'"' + b"x" * 1000 + b'"'))
     for age, last in ((3, "1"), (2, "2"), (1, "3")):
         file = spool.save(make_report(ID[:-1] + last))
         os.utime(file.path, (START.timestamp() - age, START.timestamp() - age))

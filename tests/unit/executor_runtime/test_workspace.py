@@ -56,6 +56,23 @@ def test_an_exchanged_workspace_does_not_open(workspaces: Workspaces, tmp_path: 
         workspace.open()
 
 
+@pytest.mark.parametrize("mode", [0, 0o400, 0o500, 0o200])
+def test_a_workspace_whose_mode_was_changed_opens_and_is_private_again(workspaces: Workspaces, mode: int) -> None:
+    workspace = workspaces.create("x")
+    workspace.path.chmod(mode)
+    os.close(workspace.open())
+    assert workspace.path.stat().st_mode & 0o777 == 0o700
+
+
+def test_an_exchanged_workspace_keeps_its_mode(workspaces: Workspaces, tmp_path: Path) -> None:
+    workspace = workspaces.create("x")
+    workspace.path.rename(tmp_path / "aside")
+    workspace.path.mkdir(mode=0o500)
+    with pytest.raises(WorkspaceError, match="not the directory that was made"):
+        workspace.open()
+    assert workspace.path.stat().st_mode & 0o777 == 0o500
+
+
 def test_removal_follows_no_link(workspaces: Workspaces, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     (outside / "directory").mkdir(parents=True)
@@ -100,6 +117,20 @@ def test_removal_copes_with_any_depth_and_any_name(workspaces: Workspaces) -> No
     os.close(here)
     workspaces.remove(workspace)
     assert not workspace.path.exists()
+
+
+def test_a_workspace_that_is_set_aside_leaves_its_name_free(workspaces: Workspaces) -> None:
+    first = workspaces.open_session("s")
+    (first.path / "kept").touch()
+    aside = workspaces.set_aside(first)
+    second = workspaces.open_session("s")
+    assert (second.path, list(second.path.iterdir())) == (first.path, [])
+    assert [path.name for path in aside.path.iterdir()] == ["kept"]
+    os.close(aside.open())
+    workspaces.remove(aside)
+    assert not aside.path.exists()
+    with pytest.raises(WorkspaceError, match="cannot be set aside"):
+        workspaces.set_aside(aside)
 
 
 def test_removing_twice_is_no_error(workspaces: Workspaces) -> None:

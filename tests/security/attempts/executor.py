@@ -1,0 +1,230 @@
+"""The executor that is attacked: the real one, and only what anybody can do through its HTTP API.
+
+One other execution runs on it all the time, with secrets in its environment, its workspace and its memory, as an
+attacker's neighbour.
+"""
+
+import asyncio
+import contextlib
+import os
+import secrets
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Self
+
+import httpx
+
+from contracts.executor_api import IsolationLevel, Language
+from executor_runtime.sandbox.tree import descendants
+from tests.integration.executor.running import RunningExecutor
+from tests.security.attempts.model import Attempt, Outcome
+from tests.security.attempts.world import World
+
+EXECUTOR: Final = ("executor_runtime",)
+WEAKENED: Final = ("tests.security.attempts.weakened",)
+SLOTS: Final = 4
+"""The other execution's, the attempt's, the honest one's, and one to spare: a slot that were lost would be noticed."""
+MAX_FETCHED: Final = 50
+_REQUEST_TIMEOUT_S: Final = 90.0
+_READY_WITHIN_S: Final = 20.0
+_ENDED_WITHIN_S: Final = 3.0
+_HANDLER: Final = 2
+"""Of the processes of an execution, from the top: bwrap, process 1, the handler's."""
+
+OTHER: Final = """
+import ctypes, socket, subprocess
+def handler(event):
+    ctypes.CDLL(None).prctl(0x59616D61, ctypes.c_ulong(-1), 0, 0, 0)  # where Yama restricts tracing: not this process's
+    memory = event["memory"]
+    subprocess.Popen(["sleep", "3600"])  # shows the environment in /proc
+    for path in ("secret.txt", "/tmp/secret.txt", "/dev/shm/secret.txt"):
+        with open(path, "w") as file:
+            file.write(event["workspace"])
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind("\\0other-execution")
+    listener.listen()
+    open("ready", "w").close()
+    while True:
+        listener.accept()[0].sendall(memory.encode())
+"""
+
+LOST: Final = {"status": "lost", "reason": "ExecutorLost", "stdout": "", "stderr": "", "return_value": None}
+"""Instead of a result, where the executor did not answer any more."""
+
+
+class Executor:
+    """An executor in this world at one level; ``async with``, and then ``be_without`` starts it."""
+
+    def __init__(self, world: World, level: IsolationLevel) -> None:
+        self._world, self._level = world, level
+        self._without: Sequence[str] = ()
+        self._running: RunningExecutor | None = None
+        self._client: httpx.AsyncClient | None = None
+        self._other_pids: set[int] = set()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    @property
+    def running(self) -> RunningExecutor:
+        """The process."""
+        assert self._running is not None
+        return self._running
+
+    async def be_without(self, protections: Sequence[str]) -> None:
+        """Runs, without these protections (``weakened``): it is started where it does not, or where it has others."""
+        if self._running is None or set(self._without) != set(protections):
+            await self.stop()
+            self._world.sweep()
+            self._without = protections
+            await self._start(WEAKENED + (",".join(protections),) if protections else EXECUTOR)
+
+    async def _start(self, module: Sequence[str]) -> None:
+        """Starts it, sees that it has the level that is asked for, and starts the other execution."""
+        world = self._world
+        environment = {
+            "CONTROL_PLANE_URL": world.control_plane.url,
+            "INTERNAL_API_TOKEN": world.secrets["internal_token"],
+            "EXECUTE_API_TOKEN": world.secrets["execute_token"],
+            "MAX_CONCURRENT_EXECUTIONS": str(SLOTS),
+            "ISOLATION_MODE": "strict" if self._level == "full" else "best-effort",
+        }
+        self._running = RunningExecutor(world.directory, environment, module)
+        port = await asyncio.to_thread(lambda: self.running.port)
+        world.executor_facts = {"executor_port": port, "executor_pid": self.running.process.pid}
+        world.executor_pids, world.other_runs = self._own_pids, self.other_runs
+        world.executor_runs = lambda: self.running.process.poll() is None
+        world.executor_log = lambda: list(self.running.raw_log)
+        headers = {"Authorization": f"Bearer {world.secrets['execute_token']}"}
+        self._client = self.running.client(headers=headers, limits=httpx.Limits(max_keepalive_connections=0))
+        health = (await self._client.get("/health")).json()
+        assert health["isolation"] == self._level, health
+        await self._start_other()
+
+    async def stop(self) -> None:
+        """Ends it and whatever it left."""
+        if self._client is not None:
+            await self._client.aclose()
+        if self._running is not None:
+            self._running.close()
+        for pid in self._other_pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self._running = self._client = None
+        self._other_pids = set()
+
+    async def healthy(self) -> bool:
+        """Whether it answers, and runs no more than the other execution."""
+        if self.running.process.poll() is not None or self._client is None:
+            return False
+        try:
+            body = (await self._client.get("/health", timeout=10)).json()
+        except httpx.HTTPError:
+            return False
+        return bool(body["status"] == "healthy" and body["active_executions"] == 1 and self.other_runs())
+
+    async def list_executions(self) -> set[str]:
+        """Ids of those that it knows; none when it does not answer."""
+        assert self._client is not None
+        try:
+            body = (await self._client.get("/executions", timeout=10)).json()
+        except httpx.HTTPError:
+            return set()
+        return {execution["execution_id"] for execution in body["executions"]}
+
+    def other_runs(self) -> bool:
+        """Whether every process of the other execution is there."""
+        return all(os.path.exists(f"/proc/{pid}") for pid in self._other_pids)
+
+    def told_in_logs(self) -> list[str]:
+        """Names of the secrets that its log shows."""
+        log = "".join(self.running.raw_log)
+        return [name for name, secret in self._world.secrets.items() if secret in log]
+
+    async def attempt(self, attempt: Attempt) -> Outcome:
+        """Sends one attempt (without what comes after it) and takes what it gives."""
+        execution_id = make_id()
+        event = {**self._world.facts(), "execution_id": execution_id}
+        fields = {"timeout": 10, "event": event, "report_token": self._world.secrets["report_token"]}
+        fields |= dict(attempt.request)
+        began = time.monotonic()
+        result = await self.execute(attempt.language, attempt.code, execution_id, fields)
+        elapsed_s = time.monotonic() - began
+        return Outcome(result, await self._fetch(execution_id, result.get("artifacts", ())), elapsed_s)
+
+    async def execute(
+        self, language: Language, code: str, execution_id: str, fields: Mapping[str, Any]
+    ) -> Mapping[str, Any]:
+        """The ExecutionResult; ``LOST`` when the executor does not answer."""
+        assert self._client is not None
+        body = {"code": code, "language": language, "execution_id": execution_id, **fields}
+        try:
+            answer = await self._client.post("/execute", json=body, timeout=_REQUEST_TIMEOUT_S)
+        except httpx.HTTPError:
+            return await self._lost()
+        if answer.status_code >= 500:
+            return await self._lost()
+        if answer.status_code != 200:
+            raise RuntimeError(f"the executor refused the request: {answer.text}")
+        result: Mapping[str, Any] = answer.json()
+        return result
+
+    async def _lost(self) -> Mapping[str, Any]:
+        """Its connections break a moment before it is seen to have ended."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            await asyncio.to_thread(self.running.process.wait, _ENDED_WITHIN_S)
+        return LOST
+
+    async def _fetch(self, execution_id: str, paths: Sequence[str]) -> dict[str, bytes]:
+        assert self._client is not None
+        bodies = {}
+        for path in paths[:MAX_FETCHED]:
+            try:
+                answer = await self._client.get(f"/executions/{execution_id}/artifacts/{_quoted(path)}")
+                bodies[path] = answer.content
+            except httpx.HTTPError:
+                bodies[path] = b""
+        return bodies
+
+    async def _start_other(self) -> None:
+        assert self._client is not None
+        secret = self._world.secrets
+        execution_id = make_id()
+        body = {
+            "code": OTHER,
+            "language": "python",
+            "execution_id": execution_id,
+            "timeout": 3600,
+            "event": {"memory": secret["other_memory"], "workspace": secret["other_workspace"]},
+            "env_vars": {"OTHER_SECRET": secret["other_environment"]},
+            "report_token": secret["other_report_token"],
+        }
+        before = set(descendants(self.running.process.pid))
+        answer = await self._client.post("/execute", json=body, headers={"Prefer": "respond-async"})
+        assert answer.status_code == 202, answer.text
+        await asyncio.to_thread(self.running.wait_for_file, execution_id, "ready", _READY_WITHIN_S)
+        pids = [pid for pid in descendants(self.running.process.pid) if pid not in before]
+        self._other_pids = set(pids)
+        workspace = next(self.running.workspaces.glob(f"{execution_id}-*"))
+        self._world.executor_facts |= {
+            "other_execution_id": execution_id,
+            "other_pid": pids[_HANDLER],
+            "other_workspace_path": str(workspace),
+        }
+
+    def _own_pids(self) -> set[int]:
+        return {self.running.process.pid} | self._other_pids
+
+
+def make_id() -> str:
+    """A new execution id."""
+    return f"exec_20260115_{secrets.token_hex(4)}"
+
+
+def _quoted(path: str) -> str:
+    return "".join(f"%{byte:02X}" for byte in path.encode())
