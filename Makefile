@@ -86,6 +86,10 @@ bench-executor: setup ## What one executor costs, beside the floor of the same r
 soak: setup ## Ten minutes of mixed load on one executor, which must end where it began
 	$(PYTHON) -m benchmarks.soak --minutes 10
 
+.PHONY: chaos
+chaos: setup ## Ten minutes of broken leaders, executors, API server, etcd and networks; then a verdict
+	$(WITH_TOOLS) $(PYTHON) -m tests.chaos --minutes 10
+
 .PHONY: crds
 crds: setup ## Writes deploy/crds and the chart's copies from the models
 	$(PYTHON) -m contracts.crd deploy/crds
