@@ -68,7 +68,9 @@ class Recovery:
         pod = self._pipeline.pods.get(name)
         holders = self._pipeline.pods.lose(name)
         self._pipeline.containers.lose(name, pod)
-        ended = classify(pod) if pod is not None and pod.terminated else gone(name)
+        # What is known of an earlier run of a container that ran on says nothing about this one.
+        told = pod is not None and pod.terminated is not None and not pod.running
+        ended = classify(pod) if pod is not None and told else gone(name)
         for uid in holders:
             self._crash(uid, ended)
         if pod is not None:

@@ -245,3 +245,17 @@ async def test_a_finished_one_is_deleted_after_its_time(cluster: Cluster, start_
             return
         await asyncio.sleep(0.05)
     raise AssertionError("it is still there")
+
+
+async def test_how_an_earlier_run_of_a_container_ended_is_not_told_of_this_one(
+    cluster: Cluster, start_executor: StartExecutor
+) -> None:
+    await cluster.create_pool("default")
+    await start_executor(auto=False)
+    broken = {"terminated": {"exitCode": 134, "reason": "Error", "finishedAt": "2026-01-01T00:00:09Z"}}
+    await cluster.set_pod_status("pod-1", restartCount=1, lastState=broken)
+    await cluster.create_execution("vanished")
+    await cluster.wait_for_phase("vanished", "Running")
+    await cluster.delete(names.core_path(NAMESPACE, "pods", "pod-1"))
+    crashed = await cluster.wait_for_phase("vanished", "Crashed")
+    assert find_condition(crashed, "Finished")["reason"] == "ExecutorLost"

@@ -37,8 +37,9 @@ def test_the_exit_code_tells_a_failure_from_a_timeout() -> None:
 
 
 def test_what_admission_rejects_is_shown_as_rejected(tmp_path: Path) -> None:
-    path = tmp_path / "session.yaml"
-    path.write_text((EXAMPLES / "hello.yaml").read_text().replace("language:", "sessionId: mine\n  language:"))
+    path = tmp_path / "secret.yaml"
+    secret = "env: [{name: A, valueFrom: {secretKeyRef: {name: s, key: k}}}]"
+    path.write_text((EXAMPLES / "hello.yaml").read_text().replace("language:", f"{secret}\n  language:"))
     code, status = _run(path)
     assert (code, status["phase"]) == (2, "Rejected")
-    assert "sessionId" in status["error"]["description"]
+    assert "Secret" in status["error"]["description"]
