@@ -12,6 +12,7 @@ WITH_TOOLS = tools=$$($(DEVCLUSTER) test-tools) && KUBE_ASSETS_DIR="$$tools" PAT
 EXECUTOR_IMAGE := sandbox-executor/executor:dev
 CONTROLLER_IMAGE := sandbox-executor/controller:dev
 E2E_ARGS ?=
+FUZZ_EXAMPLES ?= 5000
 
 .PHONY: help
 help: ## Lists the targets
@@ -40,6 +41,10 @@ test: check test-local test-e2e ## Everything: check, unit, integration, securit
 .PHONY: test-local
 test-local: setup ## Unit, contract, integration and security tests: no cluster
 	$(WITH_TOOLS) $(PYTHON) -m pytest tests/unit tests/contract tests/integration tests/security
+
+.PHONY: fuzz
+fuzz: setup ## The fuzzers with new examples, FUZZ_EXAMPLES of them each (make test takes a hundred)
+	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(PYTHON) -m pytest tests/unit/fuzz --timeout 0
 
 .PHONY: test-e2e
 test-e2e: setup ## The e2e tests on the kind cluster

@@ -12,6 +12,8 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, Self
 
+from executor_runtime.sandbox.tree import entry_of
+
 MAX_DEPTH: Final = 128
 """Directories below each other. The count holds two descriptors for each, and paths of this depth have no use."""
 
@@ -181,7 +183,7 @@ def _count_unnamed(pid: int, count: _Count, in_memory: Collection[int]) -> None:
 def _open_files(pid: int) -> Iterator[os.stat_result]:
     """What each descriptor of a process refers to (proc(5), /proc/PID/fd): the executor owns its user namespace."""
     try:
-        directory = os.open(f"/proc/{pid}/fd", _OPEN)
+        directory = os.open(f"{entry_of(pid)}/fd", _OPEN)
     except OSError:  # it ended meanwhile
         return
     try:

@@ -164,7 +164,7 @@ async def _try_level(isolation: Isolation, python: str) -> _Found:
         return _Found(failure=explain(f"{isolation.bwrap} cannot be tried: {error}"))
     if code != 0:
         return _Found(failure=explain(err.strip().rpartition("\n")[2] or f"bwrap ended with {code}"))
-    with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):  # whatever it was that answered
+    with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):  # whatever answered
         findings = json.loads(out)
         init_code = bytes.fromhex(findings.pop("init_code"))
         wrong = [f"the {name} namespace is not its own" for name in find_shared(info)]
@@ -179,7 +179,7 @@ def find_shared(info: str) -> list[str]:
     """Namespaces of this process that the sandbox is in too, by what bwrap says of it (``--info-fd``)."""
     try:
         told = json.loads(info)
-    except ValueError:
+    except (ValueError, RecursionError):
         told = None
     told = told if isinstance(told, dict) else {}
     ours = {name: Path("/proc/self/ns", name) for name in _NAMESPACES}

@@ -29,7 +29,7 @@ _COUNT_WAIT_S: Final = 0.05
 """For process 1 to end and count the tree; much less than the 100 ms that a timeout may be late."""
 _KILL_WAIT_S: Final = 2.0
 _INFO_WAIT_S: Final = 1.0
-_CHILD_PID: Final = re.compile(rb'"child-pid": (\d{1,10})\b')
+_CHILD_PID: Final = re.compile(rb'"child-pid": (\d{1,7})\b')
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,6 @@ that it sees, and the answer is a ``RawRun``. Only what is ours to fix raises.
 
 import asyncio
 import contextlib
-import os
 import re
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -17,7 +16,7 @@ from contracts import bounds
 from contracts.executor_api import Language
 from executor_runtime.sandbox.argv import WORKSPACE, Start, build_argv
 from executor_runtime.sandbox.descriptors import Descriptors
-from executor_runtime.sandbox.disk import DiskUsage, is_empty, measure
+from executor_runtime.sandbox.disk import DiskUsage, is_empty
 from executor_runtime.sandbox.errors import LanguageUnavailable, WorkspaceError
 from executor_runtime.sandbox.header import build_header
 from executor_runtime.sandbox.model import Ending, Isolation, Job, Limits, Overrun, RawRun, Stream, Usage
@@ -29,9 +28,10 @@ from executor_runtime.sandbox.watchdog import Watchdog
 
 _CONTROL_BYTES: Final = 65_536
 _RETURN_HEAD_BYTES: Final = 1024
-_STARTED: Final = re.compile(rb"^started (\d+) (\d+) (\d+) (\d+)$", re.MULTILINE)
+_COUNTS: Final = rb" (\d{1,18}) (\d{1,18}) (\d{1,18}) (\d{1,18})$"
+_STARTED: Final = re.compile(rb"^started" + _COUNTS, re.MULTILINE)
 _FAILED: Final = re.compile(rb"^failed (.*)$", re.MULTILINE)
-_EXITED: Final = re.compile(rb"^exited (\d+) (\d+) (\d+) (\d+) (\d+) (\d+)$", re.MULTILINE)
+_EXITED: Final = re.compile(rb"^exited (\d{1,3}) (\d{1,3})" + _COUNTS, re.MULTILINE)
 
 
 class Sandbox:
@@ -72,7 +72,7 @@ class Sandbox:
                     running.watchdog_sample()
             duration_s = time.monotonic() - began
             untouched = not running.has_started or is_empty(workspace)
-            held = DiskUsage() if untouched else await asyncio.to_thread(_count, job)
+            held = DiskUsage() if untouched else await asyncio.to_thread(_count, running.disk)
             return _collect(running, job, ending, held, duration_s)
 
 
@@ -208,19 +208,16 @@ def _tell(future: asyncio.Future[Overrun]) -> Callable[[Overrun], None]:
     return tell
 
 
-def _count(job: Job) -> DiskUsage:
+def _count(run: WatchedRun) -> DiskUsage:
     """What the workspace holds, now that nothing changes it any more; blocks.
 
     Raises:
         WorkspaceError: it cannot be said.
     """
-    descriptor = job.workspace.open()
     try:
-        return measure(descriptor, job.limits.workspace)
+        return run.count()
     except OSError as error:
-        raise WorkspaceError(f"workspace {job.workspace.path.name} cannot be counted: {error.strerror}") from error
-    finally:
-        os.close(descriptor)
+        raise WorkspaceError(f"workspace {run.workspace.path.name} cannot be counted: {error.strerror}") from error
 
 
 @contextlib.asynccontextmanager

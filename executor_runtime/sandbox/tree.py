@@ -39,6 +39,27 @@ def children_of(pid: int) -> list[int]:
         return []
 
 
+def entry_of(pid: int) -> str:
+    """The directory that shows a process's memory and descriptors.
+
+    Once the first thread of a process has exited its own directory shows neither, as long as others go on; theirs do.
+    """
+    own = f"/proc/{pid}"
+    with contextlib.suppress(OSError):
+        if _has_memory(own):
+            return own
+        tasks = [f"{own}/task/{task}" for task in os.listdir(f"{own}/task")]
+        return next(filter(_has_memory, tasks), own)
+    return own
+
+
+def _has_memory(entry: str) -> bool:
+    try:
+        return not _read(f"{entry}/statm").startswith(b"0 ")
+    except OSError:
+        return False
+
+
 @dataclass(frozen=True)
 class Memory:
     """What is cheap to know of one process (proc(5), statm)."""
@@ -54,7 +75,10 @@ class Memory:
     def of(cls, pid: int) -> "Memory":
         """As it is now."""
         try:
-            size, resident, _, text, _, data, *_ = (int(field) for field in _read(f"/proc/{pid}/statm").split())
+            statm = _read(f"/proc/{pid}/statm")
+            if statm.startswith(b"0 "):
+                statm = _read(f"{entry_of(pid)}/statm")
+            size, resident, _, text, _, data, *_ = map(int, statm.split())
         except (OSError, ValueError):
             return cls()
         return cls(resident * _PAGE_BYTES, size * _PAGE_BYTES, (size - text - data) * _PAGE_BYTES)
@@ -63,7 +87,7 @@ class Memory:
 def page_table_bytes(pid: int) -> int:
     """What the kernel needs to map its memory (proc(5), status)."""
     try:
-        found = re.search(rb"^VmPTE:\s*(\d+) kB", _read(f"/proc/{pid}/status"), re.MULTILINE)
+        found = re.search(rb"^VmPTE:\s*(\d+) kB", _read(f"{entry_of(pid)}/status"), re.MULTILINE)
     except OSError:
         return 0
     return int(found[1]) * 1024 if found else 0
@@ -76,7 +100,7 @@ def proportional_bytes(pid: int) -> tuple[int, int]:
     """
     found = {b"Pss:": Memory.of(pid).resident_bytes, b"Pss_Shmem:": 0}
     try:
-        for line in _read(f"/proc/{pid}/smaps_rollup").splitlines():
+        for line in _read(f"{entry_of(pid)}/smaps_rollup").splitlines():
             name, *rest = line.split()
             if name in found:
                 found[name] = int(rest[0]) * 1024
@@ -93,12 +117,12 @@ def shared_memory(pid: int) -> dict[tuple[bytes, bytes], int]:
     """
     found: dict[tuple[bytes, bytes], int] = {}
     try:
-        listed = _read(f"/proc/{pid}/maps", _MAPS_BYTES)
+        listed = _read(f"{entry_of(pid)}/maps", _MAPS_BYTES)
     except OSError:
         return found
     if len(listed) >= _MAPS_BYTES:  # so many are there to hide something: all of it counts
         return {(b"mappings of", str(pid).encode()): Memory.of(pid).unbounded_bytes}
-    for line in listed.splitlines():
+    for line in filter(None, listed.split(b"\n")):  # a carriage return is part of a name that user code chose
         region, mode, offset, device, inode, *path = line.split(None, 5)
         if mode.endswith(b"s") and path and path[0].startswith(_ANONYMOUS):
             start, _, end = region.partition(b"-")

@@ -16,7 +16,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
@@ -118,6 +118,7 @@ class WatchedRun:
     _next_at: float = 0.0
     _urgent_at: float = 0.0
     _last_written: Written = Written()
+    _counting: threading.Lock = field(default_factory=threading.Lock)
 
     def spent_bytes(self, is_on_disk: bool) -> int:
         """What it holds, or what it has written where that is more: a file that it hides was written all the same.
@@ -146,11 +147,7 @@ class WatchedRun:
         written = Written.of_all([self.init_pid, *pids]) if self.init_pid else Written()
         self.written, self._last_written = self.written.grown(self._last_written, written), written
         with contextlib.suppress(OSError, WorkspaceError):  # it has ended, and its workspace is gone
-            descriptor = self.workspace.open()
-            try:
-                self.usage = measure(descriptor, self.limit, pids, memory_devices(self.init_pid))
-            finally:
-                os.close(descriptor)
+            self.usage = self.count(pids)
         cost_s = time.thread_time() - began
         now = clock()
         self._seen = free
@@ -159,6 +156,20 @@ class WatchedRun:
         over = overrun(self.usage, self.limit)
         if over is not None:
             self.end(over)
+
+    def count(self, pids: Sequence[int] = ()) -> DiskUsage:
+        """What it holds, with what these processes hold open; blocks. One count at a time: each opens and closes again
+        what is closed.
+
+        Raises:
+            OSError, WorkspaceError: it cannot be said.
+        """
+        with self._counting:
+            descriptor = self.workspace.open()
+            try:
+                return measure(descriptor, self.limit, pids, memory_devices(self.init_pid) if pids else ())
+            finally:
+                os.close(descriptor)
 
     def end(self, over: Overrun) -> None:
         """Says that it is to end."""

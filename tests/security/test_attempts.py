@@ -5,90 +5,74 @@ what happened to the world outside the sandbox, never what the attacker's code s
 """
 
 import os
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import pytest
 
-from contracts.executor_api import LANGUAGES, IsolationLevel
+from contracts.executor_api import LANGUAGES
 from tests.security.attempts import catalogue
 from tests.security.attempts.honest import in_turn
-from tests.security.attempts.model import BOTH, Attempt
-from tests.security.attempts.performance import Performance
-from tests.security.attempts.stage import ROOT_ONLY, Stage
+from tests.security.attempts.lanes import Lanes, Task
+from tests.security.attempts.model import BOTH
 from tests.security.attempts.weakened import PROTECTIONS
 
-pytestmark = pytest.mark.sandbox
+pytestmark = [pytest.mark.sandbox, pytest.mark.timeout(600)]  # the first one of a lane may have to wait for it
 
 FOUND = [(module, attempt) for module, attempts in catalogue.load_all().items() for attempt in attempts]
-AT_EACH_LEVEL = [
-    pytest.param(level, module, attempt, beside, id=f"{attempt.name}-{level}")
+MADE = [
+    Task(level, module, attempt.name, beside)
     for level in BOTH
     for (module, attempt), beside in zip(FOUND, in_turn(), strict=False)
     if level in attempt.levels
 ]
-PROVED = [
-    pytest.param(module, attempt, id=f"{attempt.name}-without-{'-'.join(attempt.without)}")
+PROVED = sorted(
+    (
+        Task(attempt.levels[0], module, attempt.name, None, attempt.without)
+        for module, attempt in FOUND
+        if attempt.without
+    ),
     # In an order in which stages, and on them executors, serve as many as they can.
-    for module, attempt in sorted(
-        FOUND, key=lambda found: (found[1].levels[0], ROOT_ONLY in found[1].without, sorted(found[1].without))
-    )
-    # What only the machine's root can do is shown to be possible where the tests are root, as in CI.
-    if attempt.without and (ROOT_ONLY not in attempt.without or os.geteuid() == 0)
-]
-
-
-class Stages:
-    """One stage at a time, reused as long as tests ask for the same kind."""
-
-    def __init__(self) -> None:
-        self._open: Stage | None = None
-
-    def get(self, level: IsolationLevel, as_root: bool = False) -> Stage:
-        """A stage of this kind."""
-        if self._open is None or (self._open.level, self._open.as_root) != (level, as_root):
-            self.close()
-            self._open = Stage(level, as_root)
-        return self._open
-
-    def close(self) -> None:
-        """Ends the one that is open; one that failed must not be used again."""
-        if self._open is not None:
-            self._open.close()
-            self._open = None
+    key=lambda task: (task.as_root, task.level, sorted(task.without)),
+)
 
 
 @pytest.fixture(scope="module")
-def stages() -> Iterator[Stages]:
-    """For all tests here."""
-    made = Stages()
+def lanes(request: pytest.FixtureRequest) -> Iterator[Lanes]:
+    """What tests were selected, in three lanes: each level, and the proofs."""
+    callspecs = [item.callspec for item in request.session.items if hasattr(item, "callspec")]
+    chosen = {callspec.params["task"] for callspec in callspecs if isinstance(callspec.params.get("task"), Task)}
+    full, reduced = ([task for task in MADE if task.level == level and task in chosen] for level in BOTH)
+    proofs = [task for task in PROVED if task in chosen]
+    made = Lanes({"full": full, "reduced": _from_the_middle(reduced), "proofs": proofs})
     yield made
     made.close()
 
 
-def make(stages: Stages, stage: Stage, *what: Any) -> Performance:
-    """Makes an attempt (``Stage.make``); after a failure or a timeout of the test, nobody uses the stage again."""
-    try:
-        return stage.make(*what)
-    except BaseException:
-        stages.close()
-        raise
+def _from_the_middle(tasks: Sequence[Task]) -> list[Task]:
+    """So that the two levels are not at the same bomb at the same moment."""
+    middle = len(tasks) // 2
+    return [*tasks[middle:], *tasks[:middle]]
 
 
-@pytest.mark.parametrize(("level", "module", "attempt", "beside"), AT_EACH_LEVEL)
-def test_the_attempt_fails_and_an_honest_execution_beside_it_does_not(
-    stages: Stages, level: IsolationLevel, module: str, attempt: Attempt, beside: str
-) -> None:
-    seen = make(stages, stages.get(level), module, attempt.name, beside)
+@pytest.mark.parametrize("task", [pytest.param(task, id=f"{task.name}-{task.level}") for task in MADE])
+def test_the_attempt_fails_and_an_honest_execution_beside_it_does_not(lanes: Lanes, task: Task) -> None:
+    seen = lanes.wait_for(task)
     assert not seen.effect, seen.shown
     assert not seen.honest
     assert not seen.harm
 
 
-@pytest.mark.parametrize(("module", "attempt"), PROVED)
-def test_without_its_protection_the_attempt_succeeds(stages: Stages, module: str, attempt: Attempt) -> None:
-    stage = stages.get(attempt.levels[0], ROOT_ONLY in attempt.without)
-    seen = make(stages, stage, module, attempt.name, None, attempt.without)
+@pytest.mark.parametrize(
+    "task",
+    # What only the machine's root can do is shown to be possible where the tests are root, as in CI.
+    [
+        pytest.param(task, id=f"{task.name}-without-{'-'.join(task.without)}")
+        for task in PROVED
+        if os.geteuid() == 0 or not task.as_root
+    ],
+)
+def test_without_its_protection_the_attempt_succeeds(lanes: Lanes, task: Task) -> None:
+    seen = lanes.wait_for(task)
     assert seen.effect, seen.shown
 
 

@@ -107,11 +107,11 @@ def test_a_value_just_below_the_bounds_comes_back(full: Driver) -> None:
     code = """
 def handler(event):
   value = 'x' * ((10 << 20) - 1000)
-  for _ in range(199): value = [value]
+  for _ in range(189): value = [value]
   return value
 """
     value = full.run(code).result["return_value"]
-    for _ in range(199):
+    for _ in range(189):
         (value,) = value
     assert value == "x" * ((10 << 20) - 1000)
 

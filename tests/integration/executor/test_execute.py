@@ -136,7 +136,8 @@ async def test_health_metrics_and_the_list_show_what_happened(client: httpx.Asyn
     assert "sandbox_executor_active_executions 0.0" in metrics
     listed = (await client.get("/executions")).json()["executions"]
     mine = [entry for entry in listed if entry["execution_id"] == request["execution_id"]]
-    assert mine == [{"execution_id": request["execution_id"], "state": "ended", "epoch": None, "result": None}]
+    ended = {"execution_id": request["execution_id"], "state": "ended", "epoch": None, "attempt": 1, "result": None}
+    assert mine == [ended]
 
 
 async def test_the_openapi_document_describes_request_results_and_errors(client: httpx.AsyncClient) -> None:

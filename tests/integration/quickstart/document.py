@@ -13,7 +13,10 @@ ROOT = Path(__file__).resolve().parents[3]
 QUICKSTART = ROOT / "docs" / "quickstart.md"
 _STEP = re.compile(r"^```sh\n(?P<commands>.*?)^```\n(?:\n```text\n(?P<output>.*?)^```\n)?", re.MULTILINE | re.DOTALL)
 _MARK = "--- end of step, exit code "
-_MEASURED = re.compile(r"\d+\.\d+|(?<=_bytes\":)\d+|(?<=_bytes\": )\d+|\d\d:\d\d:\d\d|(?<=\"isolation\":\")\w+")
+_MEASURED = re.compile(
+    r"\d+\.\d+|(?<=_bytes\":)\d+|(?<=_bytes\": )\d+|\d\d:\d\d:\d\d|(?<=\"isolation\":\")\w+|(?<=\"run_id\":\")\w+"
+    r"|(?<=\"limits_enforcement\":\")\w+"
+)
 
 
 @dataclass(frozen=True)

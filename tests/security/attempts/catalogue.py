@@ -9,6 +9,7 @@ from tests.security.attempts.model import Attempt
 MODULES: Final = (
     "network",
     "processes",
+    "orphans",
     "sharing",
     "files",
     "kernel",

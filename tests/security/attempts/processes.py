@@ -1,4 +1,4 @@
-"""Other processes: signals, tracing, memory, environments, priorities, and what outlives the run.
+"""Other processes: signals, tracing, memory, environments, priorities.
 
 The victim (``victim``) has the executor's uid, and so has all that runs in a sandbox: between them stand the pid
 namespace, where its pid means nothing, and the user namespace, across which the kernel lets nobody look.
@@ -10,8 +10,6 @@ from tests.security.attempts.model import Attempt, Outcome
 from tests.security.attempts.snippets import EVENT, FACTS, Effect, calls, leaked, soon
 from tests.security.attempts.world import World
 
-ORPHAN_S: Final = 60
-"""An orphan lives so long, unless it is killed: much longer than any test waits, and not for ever."""
 FORGED_CPU_MS: Final = 99_000_000.0
 
 _MEMORY = """
@@ -32,23 +30,6 @@ def secrets_of(pid):
     return sorted({found.decode() for piece in pieces(pid) for found in re.findall(rb"\\b[0-9a-f]{32}\\b", piece)})
 """
 
-_ORPHAN = f"""
-import os, signal, time
-def stay():
-    os.setsid()
-    for number in signal.valid_signals() - {{signal.SIGKILL, signal.SIGSTOP}}:
-        signal.signal(number, signal.SIG_IGN)
-    os.closerange(0, 1000)
-    time.sleep({ORPHAN_S})
-    os._exit(0)
-def fork_twice():
-    if os.fork() == 0:
-        if os.fork() == 0:
-            stay()
-        os._exit(0)
-    os.wait()
-"""
-
 
 def _signalled(world: World, _outcome: Outcome) -> bool:
     return world.signalled()
@@ -56,10 +37,6 @@ def _signalled(world: World, _outcome: Outcome) -> bool:
 
 def _victim_changed(world: World, _outcome: Outcome) -> bool:
     return world.victim_changed()
-
-
-def _left(world: World, outcome: Outcome) -> bool:
-    return world.processes_left(outcome)
 
 
 def _ended_other(world: World, _outcome: Outcome) -> bool:
@@ -100,7 +77,11 @@ def handler(event):
         without=("pid",),
     ),
     Attempt(
-        "processes/signal-everything", "shell", "trap '' TERM; kill -TERM -1; echo on", _signalled, without=("pid",)
+        "processes/signal-everything",
+        "shell",
+        "trap '' TERM; kill -TERM -1; echo on",
+        soon(_signalled),
+        without=("pid",),
     ),
     Attempt(
         "processes/kill-the-neighbour",
@@ -375,80 +356,4 @@ def handler(event):
     ),
 )
 
-ORPHANS = (
-    Attempt(
-        "processes/orphan-by-two-forks",
-        "python",
-        _ORPHAN + "def handler(event): fork_twice()",
-        _left,
-        without=("pid",),
-    ),
-    Attempt(
-        "processes/orphan-with-nohup",
-        "shell",
-        f"trap '' HUP TERM INT; nohup setsid sleep {ORPHAN_S} > /dev/null 2>&1 & disown; exit 0",
-        _left,
-        without=("pid",),
-    ),
-    Attempt(
-        "processes/orphan-detached-at-exit",
-        "javascript",
-        f"""
-const {{ spawn }} = require('child_process')
-process.on('exit', () => spawn('sleep', ['{ORPHAN_S}'], {{ detached: true, stdio: 'ignore' }}).unref())
-""",
-        _left,
-        without=("pid",),
-    ),
-    Attempt(
-        "processes/orphan-after-the-timeout",
-        "python",
-        _ORPHAN + f"def handler(event):\n    fork_twice()\n    time.sleep({ORPHAN_S})",
-        _left,
-        without=("pid",),
-        request={"timeout": 1},
-    ),
-    Attempt(
-        "processes/orphan-of-a-subreaper",
-        "python",
-        "import ctypes"
-        + _ORPHAN
-        + """
-PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
-def handler(event):
-    if os.fork() == 0:
-        # Orphans below come to this process, not to process 1; and no parent's death is to be heard of.
-        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0)
-        fork_twice()
-        stay()
-""",
-        _left,
-        without=("pid",),
-    ),
-    Attempt(
-        "processes/orphan-that-forks-on-and-on",
-        "python",
-        """
-import os, signal, time
-def handler(event):
-    # Whoever kills one pid after the other comes too late: each lives for a moment only, and leaves a child.
-    if os.fork() == 0:
-        os.setsid()
-        os.closerange(0, 1000)
-        until = time.monotonic() + 4
-        while time.monotonic() < until:
-            try:
-                if os.fork():
-                    os._exit(0)
-            except BlockingIOError:  # who ended and was not waited for counts as well
-                pass
-            time.sleep(0.01)
-        os._exit(0)
-""",
-        _left,
-        without=("pid",),
-    ),
-)
-
-ATTEMPTS = SIGNALS + LOOKING + TRACING + PROCESS_1 + CHANGES + ORPHANS
+ATTEMPTS = SIGNALS + LOOKING + TRACING + PROCESS_1 + CHANGES

@@ -82,6 +82,10 @@ class Stage:
         answered: dict[str, Any] = json.loads(answer) if answer else {"failure": "it has ended"}
         return answered
 
+    def kill(self) -> None:
+        """From another thread: whoever waits for an answer gets RuntimeError."""
+        self._process.kill()
+
     def close(self) -> None:
         """Ends it and everything in it, whatever state it is in."""
         for stream in (self._process.stdin, self._process.stdout):

@@ -7,7 +7,6 @@ Run it only in a stage (``stage``): there a successful attack hits what the test
 
 import asyncio
 import ctypes
-import importlib
 import os
 import subprocess
 import sys
@@ -20,92 +19,23 @@ from typing import Any, Final
 from executor_runtime import privileges
 from executor_runtime import process as executor
 from executor_runtime.middleware import RequestContext
-from executor_runtime.sandbox import descriptors, environment, header, runner
+from executor_runtime.sandbox import descriptors, environment, header
 from executor_runtime.sandbox.argv import SHM, TMP, Start
 from executor_runtime.sandbox.watchdog import Watchdog
 from tests.security.attempts import weakened_service
-
-probe = importlib.import_module("executor_runtime.sandbox.probe")  # its package has a function of that name
+from tests.security.attempts.replacing import (
+    change_argv,
+    change_init,
+    change_popen,
+    drop_option,
+    expand_namespaces,
+    last_remount,
+    probe,
+    replace,
+)
 
 _PR_SET_PTRACER: Final = 0x59616D61
-_UNSHARED: Final = ("user", "pid", "net", "ipc", "uts", "cgroup-try")
 _LAUNCHER: Final = Path(__file__).with_name("no_sandbox.py")
-
-
-# --- how parts are replaced ---
-
-
-def change_argv(change: Callable[[list[str], Start], list[str]]) -> None:
-    """Each run's bwrap command line becomes what ``change`` makes of it."""
-    build: Callable[[Start], list[str]] = vars(runner)["build_argv"]
-
-    def changed(start: Start) -> list[str]:
-        return change(build(start), start)
-
-    replace(runner, "build_argv", changed)
-
-
-def change_init(old: str, new: str) -> None:
-    """In the source of process 1."""
-    source = probe._INIT_SOURCE.read_text()
-    if old not in source:
-        raise LookupError(f"init.py has no {old!r} any more: weakened.py must follow it")
-    changed = source.replace(old, new)
-    replace(probe, "_INIT_SOURCE", SimpleNamespace(read_text=lambda: changed))
-
-
-def replace(owner: Any, name: str, value: object) -> None:
-    """Sets an attribute that is there: a name that the product has lost would weaken nothing."""
-    getattr(owner, name)
-    setattr(owner, name, value)
-
-
-def drop_option(name: str, values: int = 0) -> None:
-    """Takes an option of bwrap, and the values behind it, out of the command line."""
-
-    def change(argv: list[str], _start: Start) -> list[str]:
-        argv = _expanded(argv)
-        at = argv.index(name)
-        return argv[:at] + argv[at + 1 + values :]
-
-    change_argv(change)
-
-
-def put_before_last_remount(*options: str) -> None:
-    """Mounts more, just before the root becomes read-only."""
-
-    def change(argv: list[str], _start: Start) -> list[str]:
-        at = _last_remount(argv)
-        return [*argv[:at], *options, *argv[at:]]
-
-    change_argv(change)
-
-
-def change_popen(**changed: Any) -> None:
-    """How bwrap is started (``subprocess.Popen``)."""
-    before = subprocess.Popen
-
-    class Changed(before):  # type: ignore[misc, valid-type]
-        def __init__(self, *arguments: Any, **options: Any) -> None:
-            super().__init__(*arguments, **{**options, **changed})
-
-    replace(subprocess, "Popen", Changed)
-
-
-def _last_remount(argv: list[str]) -> int:
-    return len(argv) - 1 - argv[::-1].index("--remount-ro")
-
-
-def _expanded(argv: list[str]) -> list[str]:
-    """``--unshare-all`` (and the ``--unshare-user`` beside it) as one option a namespace."""
-    if "--unshare-all" not in argv:
-        return argv
-    at = argv.index("--unshare-all")
-    rest = [argument for argument in argv[at + 1 :] if argument != "--unshare-user"]
-    return [*argv[:at], *(f"--unshare-{name}" for name in _UNSHARED), *rest]
-
-
-# --- what can be taken away ---
 
 
 def _net() -> None:
@@ -136,7 +66,7 @@ def _proc() -> None:
         at = argv.index("--proc") if "--proc" in argv else -1
         if at >= 0:
             argv = argv[:at] + argv[at + 2 :]
-        at = _last_remount(argv)
+        at = last_remount(argv)
         return [*argv[:at], "--bind", "/proc", "/proc", *argv[at:]]
 
     change_argv(change)
@@ -148,7 +78,7 @@ def _mount() -> None:
     def change(argv: list[str], start: Start) -> list[str]:
         taken = {argv[at + 2] for at, name in enumerate(argv) if name in ("--ro-bind", "--bind", "--symlink")}
         taken |= {"/dev", "/proc", "/tmp"}
-        at = _last_remount(argv)
+        at = last_remount(argv)
         binds: list[str] = []
         for directory in sorted(Path("/").iterdir()):
             if str(directory) not in taken and directory.is_dir() and not directory.is_symlink():
@@ -202,7 +132,7 @@ def _unprivileged() -> None:
             directory.mkdir(parents=True, exist_ok=True)
 
     def change(argv: list[str], _start: Start) -> list[str]:
-        argv = _expanded(argv)
+        argv = expand_namespaces(argv)
         for name, values in (("--unshare-user", 0), ("--disable-userns", 0), ("--uid", 1), ("--gid", 1)):
             at = argv.index(name)
             argv = argv[:at] + argv[at + 1 + values :]

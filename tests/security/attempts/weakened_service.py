@@ -23,15 +23,10 @@ from executor_runtime.sandbox.model import Ending, Job, RawRun
 from executor_runtime.sandbox.process import Drain
 from executor_runtime.sandbox.volume import VolumeWatch
 from executor_runtime.workspace import Workspace, Workspaces
+from tests.security.attempts.replacing import replace
 
 _EXTRA_S: Final = 5.0
 _STREAM_BYTES: Final = 16 * 2**20
-
-
-def replace(owner: Any, name: str, value: object) -> None:
-    """Sets an attribute that is there: a name that the product has lost would weaken nothing."""
-    getattr(owner, name)
-    setattr(owner, name, value)
 
 
 # --- ends ---

@@ -76,6 +76,16 @@ MISSING = [
     ),
     _calls("memory files", "EPERM", '("memfd_create", b"x", 0)'),
     _calls("vmsplice", "EPERM", '("vmsplice", 1, None, 0, 0)'),
+    _calls(
+        "fallocate", "EOPNOTSUPP", '("fallocate", os.open("f", os.O_RDWR | os.O_CREAT), 0, *[ctypes.c_long(9)] * 2)'
+    ),
+    _calls(
+        "SCTP, MPTCP and other protocols, kernel TLS",
+        "EPERM",
+        '("socket", 2, 1, 132)',
+        '("socket", 2, 1, 262)',
+        '("setsockopt", libc.socket(2, 1, 0), 6, 31, b"tls", 4)',
+    ),
     _calls("personality", "EPERM", '("personality", 0x40000)', '("personality", -1)'),
     _calls("clocks, host name", "EPERM", '("clock_settime", 0, bytes(16))', '("sethostname", b"x", 1)'),
     _calls("locked memory", "EPERM", '("mlock", ctypes.create_string_buffer(10), 10)', '("mlockall", 1)'),

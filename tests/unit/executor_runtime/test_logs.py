@@ -118,7 +118,7 @@ def test_any_record_is_one_line_of_strict_json(stream: io.StringIO, event: str, 
     stream.seek(0)
     stream.truncate()
     structlog.get_logger().warning(event, value=value, **{f"field {event}": value})
-    logging.getLogger("uvicorn.access").warning("%s", event)
+    logging.getLogger("a.library").warning("%s", event)
     lines = stream.getvalue().split("\n")
     assert lines.pop() == ""
     assert len(lines) == 2, "one line a record"

@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, Phase, settings
 
 VARIABLE: Final = "FUZZ_EXAMPLES"
 """Of the environment: examples for each fuzzer."""
-_EXAMPLES: Final = 150
-_HANG: Final = timedelta(seconds=5)
-"""For one example; none takes more than milliseconds, and a machine may be busy."""
+_EXAMPLES: Final = 100
+_HANG: Final = timedelta(seconds=20)
+"""For one example; each takes milliseconds, and a machine may be busy."""
 
 _asked: Final = os.environ.get(VARIABLE, "")
 

@@ -14,6 +14,7 @@ from contracts.execution import ExecutionStatus
 from contracts.executor_api import ArtifactMetadata, ExecutionResult, Language
 from controller.facts import HeartbeatSeen, ResultSeen
 from controller.status import advance
+from controller.storable import cut
 from executor_runtime.capture import MARKER, MAX_DEPTH, capture, parse_value, split_marked
 from executor_runtime.progress import MAX_PROGRESS_BYTES, parse_progress
 from executor_runtime.sandbox import Ending, Job, RawRun, Stream, Usage
@@ -149,4 +150,7 @@ def test_every_run_has_a_result_that_all_readers_take(
     assert after is not None
     assert (after.phase == "Succeeded") is (result.status == "success")
     assert_storable(after.to_kube())
+    assert [len(json.dumps(cut(after, times).to_kube())) < room for times, room in ((1, 250_000), (2, 4_000))] == [
+        True
+    ] * 2
     assert ExecutionStatus.model_validate(json.loads(json.dumps(after.to_kube()))) == after
