@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Literal
+from typing import Final, Literal
 
 from contracts.kube import Condition
 
 ConditionStatus = Literal["True", "False", "Unknown"]
-_MESSAGE_LENGTH = 4096
+MESSAGE_LENGTH: Final = 4096
 
 
 def make_condition(
@@ -18,7 +18,7 @@ def make_condition(
         type=kind,
         status=status,
         reason=reason,
-        message=message[:_MESSAGE_LENGTH],
+        message=message[:MESSAGE_LENGTH],
         last_transition_time=now.replace(microsecond=0),
         observed_generation=generation,
     )

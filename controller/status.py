@@ -20,7 +20,7 @@ from contracts.execution import (
     StatusMetrics,
 )
 from contracts.kube import Condition
-from controller.conditions import ConditionStatus, find_condition, make_condition, merge_conditions
+from controller.conditions import MESSAGE_LENGTH, ConditionStatus, find_condition, make_condition, merge_conditions
 from controller.facts import Cancelled, Claimed, ContainerLost, Fact, HeartbeatSeen, Refused, Relayed, ResultSeen, Waits
 from controller.storable import can_store
 
@@ -144,7 +144,11 @@ def _beat(status: ExecutionStatus, fact: HeartbeatSeen) -> ExecutionStatus | Non
 
 def _refuse(status: ExecutionStatus, fact: Refused, generation: int | None) -> ExecutionStatus:
     ended = _end(status, "Rejected", fact.reason, fact.message, fact.time, generation)
-    error = ExecutionError(error_code=f"Controller.{fact.reason}", description=fact.message, solution=fact.solution)
+    error = ExecutionError(
+        error_code=f"Controller.{fact.reason}",
+        description=fact.message[:MESSAGE_LENGTH],
+        solution=fact.solution[:MESSAGE_LENGTH],
+    )
     return ended.model_copy(update={"error": error})
 
 
@@ -152,7 +156,7 @@ def _crash(status: ExecutionStatus, fact: ContainerLost, generation: int | None)
     ended = _end(status, "Crashed", fact.reason, fact.message, fact.time, generation)
     error = ExecutionError(
         error_code=f"Controller.{fact.reason}",
-        description=fact.message,
+        description=fact.message[:MESSAGE_LENGTH],
         solution="the code may have run in part: make sure that it may run again, then create the Execution anew",
     )
     return ended.model_copy(update={"error": error})
@@ -168,7 +172,8 @@ def _finish(status: ExecutionStatus, fact: ResultSeen, generation: int | None) -
     update = {"exit_code": report.exit_code, **_streams(report), **_return_value(report), **_artifacts(report)}
     update["metrics"] = StatusMetrics.model_validate(report.metrics.model_dump())
     if phase in ("Crashed", "TimedOut") or report.reason == "SandboxError":
-        update["error"] = ExecutionError(error_code=f"Executor.{report.reason}", description=message)
+        description = message[:MESSAGE_LENGTH]
+        update["error"] = ExecutionError(error_code=f"Executor.{report.reason}", description=description)
     return ended.model_copy(update=update)
 
 

@@ -142,8 +142,7 @@ class Spool:
 
     def set_aside(self, file: SpoolFile) -> None:
         """Keeps a report that was refused for a person to look at, till it is 24 h old; it is not sent again."""
-        aside = file.path.with_suffix(_REFUSED_SUFFIX)
-        self._unless_replaced(file, lambda: file.path.rename(aside))
+        self._unless_replaced(file, lambda: _move(file.path, file.path.with_suffix(_REFUSED_SUFFIX)))
         self._trim_aside()
 
     def waiting(self) -> list[str]:
@@ -191,7 +190,7 @@ class Spool:
         log.error("spool_file_corrupt", file=path.name, error=type(error).__name__)
         self._count(path.name, 0)
         with contextlib.suppress(OSError):
-            path.rename(path.with_suffix(_CORRUPT_SUFFIX))
+            _move(path, path.with_suffix(_CORRUPT_SUFFIX))
         self._trim_aside()
 
     def _trim_aside(self) -> None:
@@ -205,7 +204,7 @@ class Spool:
         for _, path, size in sorted(found):
             if total <= self._max_aside_bytes:
                 return
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(OSError):  # gone, or a directory that somebody has made
                 os.unlink(path)
             total -= size
 
@@ -233,6 +232,14 @@ class Spool:
 def _is_report(entry: os.DirEntry[str]) -> bool:
     """By its name and kind; what it holds is another matter."""
     return _NAME.fullmatch(entry.name) is not None and entry.is_file(follow_symlinks=False)
+
+
+def _move(path: Path, aside: Path) -> None:
+    """Out of the way in any case: what stays would keep the reports behind it from being sent."""
+    try:
+        path.rename(aside)
+    except OSError:
+        path.unlink()
 
 
 def _read_regular(path: Path) -> tuple[bytes, int]:

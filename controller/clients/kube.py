@@ -229,7 +229,7 @@ def _row(row: Mapping[str, Any], titles: list[str]) -> Row:
 def _error(status: int, raw: bytes) -> KubeError:
     try:
         answer = json.loads(raw)
-    except ValueError:
+    except (ValueError, RecursionError):
         answer = {}
     answer = answer if isinstance(answer, dict) else {}
     kind: type[KubeError] = KubeError

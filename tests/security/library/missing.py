@@ -76,9 +76,7 @@ MISSING = [
     ),
     _calls("memory files", "EPERM", '("memfd_create", b"x", 0)'),
     _calls("vmsplice", "EPERM", '("vmsplice", 1, None, 0, 0)'),
-    _calls(
-        "fallocate", "EOPNOTSUPP", '("fallocate", os.open("f", os.O_RDWR | os.O_CREAT), 0, *[ctypes.c_long(9)] * 2)'
-    ),
+    _calls("fallocate", "ENOTSUP", '("fallocate", os.open("f", os.O_RDWR | os.O_CREAT), 0, *[ctypes.c_long(9)] * 2)'),
     _calls(
         "SCTP, MPTCP and other protocols, kernel TLS",
         "EPERM",

@@ -112,10 +112,7 @@ def test_a_start_copes_with_whatever_is_in_the_spool(log: io.StringIO, files: di
                 assert loaded[0].execution_id == execution_id
                 json.loads(loaded[0].body)
                 spool.set_aside(loaded[1])
-        for execution_id in spool.waiting():  # where a directory has the name that it was to be set aside under
-            assert (found.spool / f"{execution_id}.corrupt").is_dir() or (
-                found.spool / f"{execution_id}.refused"
-            ).is_dir()
+        assert spool.waiting() == []
         shutil.rmtree(found.spool)
         found.spool.mkdir()
         entry = SpooledReport.model_validate({**ENTRY, "body": ENTRY["body"].encode()})
@@ -126,7 +123,8 @@ def test_a_start_copes_with_whatever_is_in_the_spool(log: io.StringIO, files: di
         assert len(os.listdir("/proc/self/fd")) == before
         assert found.outside.read_bytes() == b"of others"
     assert SECRET not in log.getvalue()
-    log.truncate(0)
+    log.seek(0)
+    log.truncate()
 
 
 @fuzzed
@@ -156,4 +154,5 @@ def test_no_file_keeps_the_others_from_being_sent(log: io.StringIO, broken: list
         asyncio.run(replay(found.spool))
         assert any(request.url.path.endswith(f"/{ID}/result") for request in sent)
     assert SECRET not in log.getvalue()
-    log.truncate(0)
+    log.seek(0)
+    log.truncate()
