@@ -194,3 +194,12 @@ def test_nulls_inside_a_return_value_reach_the_api_server() -> None:
 )
 def test_durations_for_people(seconds: float, text: str) -> None:
     assert format_duration(seconds) == text
+
+
+def test_an_executors_words_are_bounded_in_the_status() -> None:
+    running = ExecutionStatus(phase="Running", attempt=1, start_time=NOW)
+    report = make_report(status="failed", reason="SandboxError", message="m" * 70_000)
+    for fact in (ResultSeen(1, report, NOW), Refused("RefusedByExecutor", "m" * 70_000, "s" * 70_000, NOW)):
+        after = advance(running, fact)
+        assert after is not None
+        assert len(str(after.to_kube())) < 20_000
