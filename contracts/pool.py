@@ -120,6 +120,12 @@ class ExecutorPoolSpec(KubeModel):
     image: str | None = Field(default=None, max_length=1024, description="Default: the operator's executor image.")
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] | None = None
     concurrency: int = Field(default=4, ge=1, le=256, description="Executions at a time in each pod.")
+    warm_sandboxes: int | None = Field(
+        default=None,
+        ge=0,
+        le=256,
+        description="Sandboxes that each pod starts ahead of Executions, each for one; about 6 MB each. Default: 4.",
+    )
     queue_limit: int = Field(default=10_000, ge=0, le=1_000_000, description="Executions that may wait for a slot.")
     isolation: Isolation = Field(default_factory=Isolation)
     drain_seconds: int = Field(

@@ -220,6 +220,8 @@ def _environment(pool: Pool, settings: Settings) -> list[Manifest]:
         "INTERNAL_API_TOKEN_FILE": f"{names.TOKENS_MOUNT_PATH}/{names.INTERNAL_API_TOKEN_KEY}",
         "EXECUTE_API_TOKEN_FILE": f"{names.TOKENS_MOUNT_PATH}/{names.EXECUTE_API_TOKEN_KEY}",
     }
+    if pool.spec.warm_sandboxes is not None:
+        literal["WARM_SANDBOXES"] = str(pool.spec.warm_sandboxes)
     downward = {"POD_NAME": "metadata.name", "CONTAINER_ID": "metadata.uid"}
     return [
         *(variable.to_kube() for variable in pool.spec.env or ()),

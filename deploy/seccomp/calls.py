@@ -102,7 +102,6 @@ REFUSED: Final = {
     "process_madvise": "Acts on the memory of another process.",
     "pidfd_getfd": "Takes a descriptor out of another process.",
     "kcmp": "Tells kernel addresses apart.",
-    "setns": "Enters namespaces of others. bwrap needs it for --userns and --pidns only, which we do not use.",
     "chroot": "pivot_root does it properly.",
     "open_by_handle_at": "Opens files outside the mount namespace.",
     "name_to_handle_at": "Makes the handles for it.",

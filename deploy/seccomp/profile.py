@@ -36,8 +36,9 @@ SANDBOX_BUILDING: Final = {
     "umount2": "Detaches the pod's root from the sandbox.",
     "pivot_root": "Makes the new root the root.",
     "sethostname": "--hostname, in the sandbox's own UTS namespace.",
+    "setns": "The fork server puts process 1 into the namespaces that bwrap has made for it.",
 }
-"""What bubblewrap calls and the runtime's default refuses, each with its reason."""
+"""What bubblewrap and the fork server call and the runtime's default refuses, each with its reason."""
 
 
 @dataclass(frozen=True, slots=True)
