@@ -10,9 +10,7 @@ import argparse
 import asyncio
 import itertools
 import json
-import os
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Iterable
@@ -24,13 +22,11 @@ from typing import Any
 import httpx
 import psutil
 
-from executor_runtime.sandbox.argv import Start, build_argv
-from executor_runtime.sandbox.probe import find_bwrap, find_links, has_alternatives
+from benchmarks.floor import Floor
 from tests.fakes.control_plane import FakeControlPlane
 from tests.integration.executor.running import RunningExecutor, open_directory, run_executor
 
 RESULTS = Path(__file__).with_name("results")
-UNPRIVILEGED_ID = 1000
 BLOCKS = 10
 QUIET_FLOOR_P95_MS = 30.0
 """Above it the machine does other things, and no figure in milliseconds can be told from them."""
@@ -86,43 +82,6 @@ def p95(values: Iterable[float]) -> float:
 def make_request(code: str, **fields: Any) -> dict[str, Any]:
     """With an id of its own."""
     return {"code": code, "language": "python", "execution_id": f"exec_20260115_b{next(_numbers):07d}", **fields}
-
-
-class Floor:
-    """The bare bwrap of an execution, as the uid that an executor has."""
-
-    def __init__(self, directory: Path) -> None:
-        workspace = directory / "floor"
-        workspace.mkdir()
-        workspace.chmod(0o777)
-        python = "/usr/local/bin/python3" if os.path.exists("/usr/local/bin/python3") else "/usr/bin/python3"
-        argv = build_argv(
-            Start(
-                level="full",
-                bwrap=find_bwrap(),
-                interpreter=python,
-                workspace=str(workspace),
-                tmp_bytes=64 * 2**20,
-                links=find_links(),
-                alternatives=has_alternatives(),
-                job_fd=-1,
-                seccomp_fd=-1,
-                info_fd=-1,
-            )
-        )
-        for option in ("--seccomp", "--info-fd"):
-            at = argv.index(option)
-            del argv[at : at + 2]
-        self._argv = [*argv[:-1], "pass"]
-        self._identity: dict[str, Any] = (
-            {"user": UNPRIVILEGED_ID, "group": UNPRIVILEGED_ID, "extra_groups": []} if os.geteuid() == 0 else {}
-        )
-
-    def run(self) -> float:
-        """Milliseconds."""
-        begun = time.perf_counter()
-        subprocess.run(self._argv, check=True, stdin=subprocess.DEVNULL, env={}, cwd="/", **self._identity)
-        return (time.perf_counter() - begun) * 1000
 
 
 class Bench:
