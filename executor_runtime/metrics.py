@@ -7,7 +7,7 @@ can hold several in tests.
 
 import math
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final, Literal, Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.process_collector import ProcessCollector
@@ -49,6 +49,12 @@ class Metrics:
             buckets=_DURATION_BUCKETS_S,
             registry=self._registry,
         )
+        self._starts = Counter(
+            "sandbox_executor_sandbox_starts",
+            "Sandboxes that were given code, by launch type: warm (started before there was code for it) or cold.",
+            ("launch_type",),
+            registry=self._registry,
+        )
         self._reports = Counter(
             "sandbox_executor_reports",
             "Last answers of the Control Plane to results: accepted, dropped, refused, unauthorized, unavailable, "
@@ -72,6 +78,12 @@ class Metrics:
             "sandbox_executor_queued_executions", "Executions that wait for a slot.", registry=self._registry
         ).set_function(queued)
 
+    def watch_warm(self, ready: Callable[[], int]) -> None:
+        """Where the number of sandboxes that wait for code comes from."""
+        Gauge(
+            "sandbox_executor_warm_sandboxes", "Sandboxes that are up and wait for code.", registry=self._registry
+        ).set_function(ready)
+
     def watch_backlog(self, backlog: Backlog) -> None:
         """Where the size of the unsent reports comes from."""
         Gauge(
@@ -86,6 +98,10 @@ class Metrics:
         self._succeeded += status == "success"
         self._executions.labels(status, language).inc()
         self._duration.labels(language).observe(duration_s)
+
+    def count_start(self, launch_type: Literal["warm", "cold"]) -> None:
+        """A sandbox was given code."""
+        self._starts.labels(launch_type).inc()
 
     def count_report(self, outcome: str, how_many: int) -> None:
         """Reports have had their last answer for now."""

@@ -201,9 +201,11 @@ class _Executor:
             workspaces, SYSTEM_CLOCK, settings.workspace_retention_seconds, settings.session_retention_seconds
         )
         self._upwards, self._lifecycle = self._build_upwards(settings, tokens.internal, redactor)
+        self._sandbox = Sandbox(isolation, workspaces, settings.warm_sandboxes, self._metrics.count_start)
+        self._metrics.watch_warm(lambda: self._sandbox.warm)
         self._service = Service(
             Parts(
-                sandbox=Sandbox(isolation),
+                sandbox=self._sandbox,
                 queue=Queue(settings.max_concurrent_executions),
                 records=Records(SYSTEM_CLOCK),
                 retention=self._retention,
@@ -281,7 +283,7 @@ class _Executor:
                     await self._lifecycle.announce_exited(end.exit_code, end.reason)
 
     def _loops(self) -> list[Callable[[], Awaitable[None]]]:
-        loops: list[Callable[[], Awaitable[None]]] = [self._retention.sweep_forever]
+        loops: list[Callable[[], Awaitable[None]]] = [self._retention.sweep_forever, self._sandbox.keep]
         if self._upwards is not None and self._lifecycle is not None:
             loops += [self._lifecycle.announce_ready, self._upwards.reporter.replay_forever]
         return loops

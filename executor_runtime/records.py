@@ -27,6 +27,7 @@ from contracts.executor_api import (
 )
 from executor_runtime.clock import Clock
 from executor_runtime.queue import Ticket
+from executor_runtime.retention import Left
 from executor_runtime.workspace import Workspace
 
 MAX_RESULT_BYTES: Final = 64 * 1_048_576
@@ -64,6 +65,8 @@ class Record:
     interrupted: bool = False
     """The executor is about to exit: how this run ends is not the code's doing."""
     workspace: Workspace | None = None
+    left: Left = Left()
+    """What it leaves there."""
     status: ResultStatus | None = None
     """Set at the end, but not for an interrupted one."""
     message: str = ""

@@ -113,7 +113,7 @@ class Retention:
         elif left.has_artifacts and not left.is_over_limit and self._retention_s > 0:
             self._kept.append(_Kept(now, workspace, left.usage))
             self._held.add(left.usage)
-        else:
+        elif left.usage.entries or left.is_over_limit or not self._workspaces.remove_empty(workspace):
             self._start_removal(workspace)
         self._make_room()
 

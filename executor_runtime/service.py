@@ -39,7 +39,7 @@ from executor_runtime.queue import Queue
 from executor_runtime.records import Faded, Record, Records, digest_request
 from executor_runtime.report import Reporter, build_crash_report
 from executor_runtime.retention import Left, Retention
-from executor_runtime.sandbox import Job, RawRun, Sandbox, SandboxError
+from executor_runtime.sandbox import Job, Limits, RawRun, Sandbox, SandboxError
 from executor_runtime.secret import Redactor
 from executor_runtime.workspace import Workspace
 
@@ -47,6 +47,8 @@ log = structlog.get_logger()
 
 ALONE: Final = Sender()
 _EXECUTION_ID: Final = re.compile(EXECUTION_ID_PATTERN)
+_SMALL_BYTES: Final = 65_536
+"""Output that is made a result of within a millisecond."""
 _BROKE: Final = "The executor itself failed; its log says how."
 _CANCELLED_WHILE_QUEUED: Final = "Cancelled before it started; nothing of it ran."
 
@@ -236,32 +238,44 @@ class Service:
             log.exception("execution_broke")
             result = _build_result(record.execution_id, "error", "SandboxError", _BROKE)
         finally:
+            if request.session_id is not None:  # the session's next one must find what this one leaves
+                self._leave(record, request)
             self._parts.queue.leave(record.ticket)
         try:
-            self._finish(record, result)
+            await self._finish(record, result)
         except Exception:
             # Whoever waits for this execution must get an end.
             log.exception("execution_not_finished")
-            self._finish(record, _build_result(record.execution_id, "error", "SandboxError", _BROKE))
+            await self._finish(record, _build_result(record.execution_id, "error", "SandboxError", _BROKE))
+        finally:
+            if request.session_id is None:
+                self._leave(record, request)
 
     async def _run(self, record: Record, request: ExecutionRequest) -> ExecutionResult:
         if record.cancelled.is_set():
             return _build_result(record.execution_id, "failed", "Cancelled", _CANCELLED_WHILE_QUEUED)
         record.state = "running"
         log.info("execution_started", language=record.language)
-        workspace = await self._parts.retention.enter(record.execution_id, request.session_id)
-        record.workspace = workspace
-        left = Left()
-        try:
-            job = Job.from_request(request, workspace)
-            before = await _look(workspace, shared=request.session_id is not None)
-            raw = await self._run_beating(job, record)
-            left = Left(usage=raw.workspace, is_over_limit=raw.overrun is not None)
-            result = await asyncio.to_thread(_conclude, job, raw, before)
-            left = replace(left, has_artifacts=bool(result.artifacts))
-            return result
-        finally:
-            self._parts.retention.leave(workspace, request.session_id, left)
+        workspace = record.workspace = await self._enter(request)
+        job = Job.from_request(request, workspace)
+        before = await _look(workspace, shared=request.session_id is not None)
+        raw = await self._run_beating(job, record)
+        record.left = Left(usage=raw.workspace, is_over_limit=raw.overrun is not None)
+        result = await _conclude(job, raw, before)
+        record.left = replace(record.left, has_artifacts=bool(result.artifacts))
+        return result
+
+    def _leave(self, record: Record, request: ExecutionRequest) -> None:
+        if record.workspace is not None:
+            self._parts.retention.leave(record.workspace, request.session_id, record.left)
+
+    async def _enter(self, request: ExecutionRequest) -> Workspace:
+        """The session's workspace, else that of a sandbox that is up already, else a new one."""
+        if request.session_id is None:
+            reserved = self._parts.sandbox.reserve(request.execution_id, Limits.from_request(request.limits))
+            if reserved is not None:
+                return reserved
+        return await self._parts.retention.enter(request.execution_id, request.session_id)
 
     async def _run_beating(self, job: Job, record: Record) -> RawRun:
         upwards = self._parts.upwards
@@ -279,28 +293,35 @@ class Service:
             self._parts.queue.leave(record.ticket)
             record.ticket.admitted.set()
 
-    def _finish(self, record: Record, result: ExecutionResult) -> None:
+    async def _finish(self, record: Record, result: ExecutionResult) -> None:
         if record.ended.is_set():
             return
         if record.interrupted and result.reason == "Cancelled":
             self._interrupt(record, result)
             return
-        if result.stdout_truncated or result.stderr_truncated:
-            log.warning("output_truncated", stdout=result.stdout_truncated, stderr=result.stderr_truncated)
         result, record.body = _encode(result)
         record.status, record.message = result.status, result.message
+        self._end(record)
+        await asyncio.sleep(0)  # the answer goes first
+        if result.stdout_truncated or result.stderr_truncated:
+            log.warning("output_truncated", stdout=result.stdout_truncated, stderr=result.stderr_truncated)
         log.info("execution_completed", status=result.status, reason=result.reason, exit_code=result.exit_code)
-        self._close(record, result.status, ResultReport.of(result))
+        self._tell(record, result.status, ResultReport.of(result))
 
     def _interrupt(self, record: Record, partial: ExecutionResult | None) -> None:
         log.warning("execution_interrupted", execution_id=record.execution_id, state=record.state)
-        self._close(record, "crashed", build_crash_report(record.execution_id, record.state != "queued", partial))
+        report = build_crash_report(record.execution_id, record.state != "queued", partial)
+        self._end(record)
+        self._tell(record, "crashed", report)
 
-    def _close(self, record: Record, status: str, report: ResultReport) -> None:
-        """The answer goes first; nothing below waits."""
+    def _end(self, record: Record) -> None:
+        """Whoever waits for it goes on."""
         record.state = "ended"
         self._parts.records.settle(record)
         record.ended.set()
+
+    def _tell(self, record: Record, status: str, report: ResultReport) -> None:
+        """The metrics and the Control Plane; nothing here waits."""
         self._parts.metrics.count_execution(status, record.language, self._parts.clock.monotonic() - record.accepted_at)
         self._report(record, report)
 
@@ -338,8 +359,15 @@ async def _look(workspace: Workspace, shared: bool) -> artifacts.Snapshot:
     return await asyncio.to_thread(artifacts.snapshot, workspace) if shared else artifacts.snapshot(workspace)
 
 
-def _conclude(job: Job, raw: RawRun, before: artifacts.Snapshot) -> ExecutionResult:
-    """The result of a run that has ended. Blocks: there may be many files and long streams."""
+async def _conclude(job: Job, raw: RawRun, before: artifacts.Snapshot) -> ExecutionResult:
+    """The result of a run that has ended. In a thread where there may be many files or long streams: that blocks."""
+    written = raw.stdout.total_bytes + raw.stderr.total_bytes + len(raw.returned or b"")
+    if not raw.workspace.entries and written <= _SMALL_BYTES:
+        return capture(job, raw, [])
+    return await asyncio.to_thread(_collect, job, raw, before)
+
+
+def _collect(job: Job, raw: RawRun, before: artifacts.Snapshot) -> ExecutionResult:
     # What a run over its limit has left is removed at once, so nothing of it can be fetched.
     found = artifacts.collect(job.workspace, before) if raw.overrun is None else []
     return capture(job, raw, found)

@@ -120,18 +120,35 @@ class Workspaces:
         except OSError as error:
             raise WorkspaceError(f"workspace {workspace.path.name} cannot be removed: {error.strerror}") from error
 
+    def give(self, workspace: Workspace, execution_id: str) -> Workspace:
+        """The same workspace under the name that ``create`` would have given it.
+
+        Raises:
+            WorkspaceError: it cannot be renamed.
+        """
+        return self._rename(workspace, f"{execution_id}-{secrets.token_hex(8)}")
+
+    def remove_empty(self, workspace: Workspace) -> bool:
+        """Removes a workspace that holds nothing, without blocking; False when that is not all there is to do."""
+        with contextlib.suppress(OSError), _opened(self._root) as root:
+            os.rmdir(workspace.path.name, dir_fd=root.descriptor)
+            return True
+        return False
+
     def set_aside(self, workspace: Workspace) -> Workspace:
         """The same workspace under a name that nobody asks for, so that its own name is free at once.
 
         Raises:
             WorkspaceError: it cannot be renamed.
         """
-        name = f"removed-{secrets.token_hex(8)}"
+        return self._rename(workspace, f"removed-{secrets.token_hex(8)}")
+
+    def _rename(self, workspace: Workspace, name: str) -> Workspace:
         try:
             with _opened(self._root) as root:
                 os.rename(workspace.path.name, name, src_dir_fd=root.descriptor, dst_dir_fd=root.descriptor)
         except OSError as error:
-            raise WorkspaceError(f"workspace {workspace.path.name} cannot be set aside: {error.strerror}") from error
+            raise WorkspaceError(f"workspace {workspace.path.name} cannot be renamed: {error.strerror}") from error
         return Workspace(self._root / name, workspace.device, workspace.inode)
 
     def clear(self) -> int:

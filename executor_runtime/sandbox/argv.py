@@ -6,6 +6,7 @@ a property test holds that. Nothing of a request is in the command line, which u
 everyone on the host can read.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -50,6 +51,12 @@ def build_argv(start: Start) -> list[str]:
         "--",
         *(start.interpreter, "-I", "-S", "-c", BOOTSTRAP.format(fd=start.job_fd)),
     ]
+
+
+def build_holder_argv(start: Start, holder: Sequence[str]) -> list[str]:
+    """The same, with a program that only waits in place of process 1, and so with no filter (``forking``)."""
+    options = [start.bwrap, *_namespaces(start), *_mounts(start), "--info-fd", str(start.info_fd)]
+    return [*options, "--", *holder]
 
 
 def _namespaces(start: Start) -> list[str]:

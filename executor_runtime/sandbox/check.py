@@ -133,6 +133,12 @@ def find_wrong(level: str) -> dict[str, Any]:
     return {name: got for name, (got, wanted) in seen.items() if got != wanted}
 
 
+def find_namespaces() -> dict[str, str]:
+    """Name → the link that says which it is; nothing where there is no /proc."""
+    names = ("cgroup", "ipc", "mnt", "net", "pid", "user", "uts")
+    return {name: os.readlink(f"/proc/self/ns/{name}") for name in names if os.path.exists(f"/proc/self/ns/{name}")}
+
+
 def find_interpreters(candidates: dict[str, list[str]]) -> dict[str, str]:
     """Language → the first of its candidates that starts here."""
     return {language: path for language, paths in candidates.items() if (path := next(filter(starts, paths), ""))}
@@ -149,11 +155,11 @@ def starts(path: str) -> bool:
 def main(level: str, init_source: str, candidates: dict[str, list[str]]) -> None:
     """Prints one JSON object: ``wrong``, what is not as it must be, and what starts need from inside.
 
-    That is ``init_code``, ``init.py`` compiled, ``python_path``, where a ``python3 -I`` imports from, and
-    ``interpreters`` of the other languages.
+    That is ``init_code``, ``init.py`` compiled, ``python_path``, where a ``python3 -I`` imports from,
+    ``interpreters`` of the other languages, and ``namespaces``.
     """
     site.main()
     init_code = marshal.dumps(compile(init_source, "<sandbox>", "exec", dont_inherit=True, optimize=2))
     wrong = {name: sorted(got) if isinstance(got, set) else got for name, got in find_wrong(level).items()}
-    found = {"wrong": wrong, "init_code": init_code.hex(), "python_path": sys.path}
+    found = {"wrong": wrong, "init_code": init_code.hex(), "python_path": sys.path, "namespaces": find_namespaces()}
     print(json.dumps({**found, "interpreters": find_interpreters(candidates)}))

@@ -19,13 +19,21 @@ class Descriptors:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for descriptor in list(self._open):
-            self.close(descriptor)
+        self.close_all()
+
+    def close_all(self) -> None:
+        """Closes all that are still open."""
+        self.close(*self._open)
 
     def hold(self, descriptor: int) -> int:
         """Closes it with the others."""
         self._open.add(descriptor)
         return descriptor
+
+    def release(self, *descriptors: int) -> tuple[int, ...]:
+        """They are somebody else's to close from now on."""
+        self._open.difference_update(descriptors)
+        return descriptors
 
     def close(self, *descriptors: int) -> None:
         """Closes those that are still open."""
@@ -36,13 +44,20 @@ class Descriptors:
 
     def memory(self, name: str, content: bytes) -> int:
         """Sealed memory with the content, read from its start: whoever gets it can neither change nor grow it."""
-        descriptor = self.hold(os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING))
-        rest = memoryview(content)
-        while rest:
-            rest = rest[os.write(descriptor, rest) :]
-        os.lseek(descriptor, 0, os.SEEK_SET)
-        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS)
+        descriptor = self.blank(name)
+        self.fill(descriptor, content)
         return descriptor
+
+    def blank(self, name: str, content: bytes = b"") -> int:
+        """Memory that begins with the content, and that ``fill`` adds to, once."""
+        descriptor = self.hold(os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING))
+        _append(descriptor, content)
+        return descriptor
+
+    def fill(self, descriptor: int, content: bytes) -> None:
+        """Adds the content and seals the memory. Where a reader of it has got to stays as it is."""
+        _append(descriptor, content)
+        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS)
 
     def pipe(self, large: bool = False) -> tuple[int, int]:
         """(read end that does not block, write end)."""
@@ -52,3 +67,12 @@ class Descriptors:
             with contextlib.suppress(OSError):  # over this user's sum for all pipes: the default size works too
                 fcntl.fcntl(write_end, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
         return self.hold(read_end), self.hold(write_end)
+
+
+def _append(descriptor: int, content: bytes) -> None:
+    """Not by write(2), which would move the offset that whoever has inherited the descriptor shares."""
+    at = os.fstat(descriptor).st_size
+    rest = memoryview(content)
+    while rest:
+        written = os.pwrite(descriptor, rest, at)
+        rest, at = rest[written:], at + written

@@ -1,11 +1,12 @@
-"""The job in the form in which process 1 reads it (``init.main``).
+"""What process 1 is told, in the form in which it reads it (``init.main``): once when it starts, once with its job.
 
 Marshal, not JSON: importing ``json`` inside would take longer than starting the code.
 """
 
 import json
 import marshal
-from typing import Final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
 from pydantic import JsonValue
 
@@ -14,25 +15,50 @@ from executor_runtime.sandbox.environment import build_environment
 from executor_runtime.sandbox.limits import build_rlimits
 from executor_runtime.sandbox.model import Isolation, Job
 
+if TYPE_CHECKING:
+    from executor_runtime.workspace import Workspace
+
 _MARSHAL_VERSION: Final = 2
 """Understood by every interpreter that the image may have, newer or older than the executor's."""
 
 
-def build_header(isolation: Isolation, job: Job, status_fd: int, return_fd: int, gate_fd: int) -> bytes:
-    """All that process 1 needs; ``code``, ``event`` and ``env`` are the request's."""
+@dataclass(frozen=True)
+class Ends:
+    """Process 1's ends of the pipes between it and the executor."""
+
+    status: int
+    """Where it says that it waits, and how the run has ended."""
+    began: int
+    """Where it says that the run begins, or cannot: read when that is to be known."""
+    returned: int
+    gate: int
+
+
+def build_setup(isolation: Isolation, workspace: "Workspace", ends: Ends, *, is_forked: bool) -> bytes:
+    """What it needs before there is a job: nothing in it is a request's."""
+    setup = {
+        "is_forked": is_forked,
+        "workspace": (workspace.device, workspace.inode),
+        "python_path": list(isolation.python_path),
+        "status_fd": ends.status,
+        "began_fd": ends.began,
+        "return_fd": ends.returned,
+        "gate_fd": ends.gate,
+        "return_limit": bounds.MAX_RETURN_VALUE_BYTES,
+    }
+    return marshal.dumps(setup, _MARSHAL_VERSION)
+
+
+def build_header(isolation: Isolation, job: Job, *, is_forked: bool) -> bytes:
+    """The job; ``code``, ``event`` and ``env`` are the request's."""
+    others = 2 if is_forked else 1  # process 1, and a holder
     header = {
         "language": job.language,
         "interpreter": isolation.interpreters[job.language],
         "code": job.code,
         "event": _event_of(job) if job.language == "python" else json.dumps(job.event),
         "env": build_environment(job.env),
-        "limits": build_rlimits(job.limits),
-        "workspace": (job.workspace.device, job.workspace.inode),
-        "python_path": list(isolation.python_path),
-        "status_fd": status_fd,
-        "return_fd": return_fd,
-        "gate_fd": gate_fd,
-        "return_limit": bounds.MAX_RETURN_VALUE_BYTES,
+        "limits": build_rlimits(job.limits, others),
     }
     return marshal.dumps(header, _MARSHAL_VERSION)
 

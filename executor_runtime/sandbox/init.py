@@ -1,7 +1,7 @@
 """Process 1 of a sandbox. It runs inside, alone: nothing of this package can be imported there.
 
 ``probe`` has the sandbox's own interpreter compile this file; each start reads the compiled form
-and then the job from one descriptor. It starts the user's process, takes everything away from it
+and then, when it comes, the one job from one descriptor. It starts the user's process, takes everything away from it
 that is not the user's, waits, kills what is left, measures, and reports on a descriptor that the user's
 process does not have. It imports as little as it can, ``_ctypes`` and ``_signal`` for ``ctypes`` and ``signal``:
 every module is in the way of every run, and with ``typing`` and ``json`` they would take longer than all the rest.
@@ -33,21 +33,18 @@ MAX_DEPTH = 190
 
 
 def main(job_file: IO[bytes]) -> NoReturn:
-    """Reads the job, reports ``started USAGE``, runs it, reports ``exited CODE SIGNAL USAGE`` and ends."""
+    """Starts what will be the user's process, waits for its end, reports ``exited CODE SIGNAL USAGE`` and ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # with Python's handler in place, user code could stop process 1
     set_dumpable(False)
-    job: dict[str, Any] = marshal.load(job_file)  # noqa: S302 - from the executor, before any user code runs
-    job_file.close()
-    check_workspace(job["workspace"])
-    PREPARE[job["language"]](job)
-    wait_at_gate(job["gate_fd"])
-    report(job, f"started {usage_of(resource.RUSAGE_SELF)}")
-    user = os.fork()
+    setup: dict[str, Any] = marshal.load(job_file)  # noqa: S302 - from the executor, before any user code runs
+    check_workspace(setup["workspace"])
+    own = usage_of(resource.RUSAGE_SELF)
+    user = os.fork()  # before there is a job: it would be in the way of it
     if user == 0:
-        become_user(job)
+        become_user(setup, job_file, own)
     code = wait_for(user)
     end_all_others()
-    report(job, f"exited {max(code, 0)} {max(-code, 0)} {usage_of(resource.RUSAGE_CHILDREN)}")
+    report(setup["status_fd"], f"exited {max(code, 0)} {max(-code, 0)} {usage_of(resource.RUSAGE_CHILDREN)}")
     os._exit(0)
 
 
@@ -64,15 +61,17 @@ def usage_of(whom: int) -> str:
     return f"{cpu_us} {used.ru_maxrss} {used.ru_inblock * 512} {used.ru_oublock * 512}"
 
 
+PRCTL = _ctypes.dlsym(_ctypes.dlopen(None, 0), "prctl")  # type: ignore[arg-type]
+
+
 def set_dumpable(on: bool) -> None:
     """prctl(2): whether processes of the same uid may open this one's ``/proc`` entries."""
-    prctl = _ctypes.dlsym(_ctypes.dlopen(None, 0), "prctl")  # type: ignore[arg-type]
-    _ctypes.call_function(prctl, (PR_SET_DUMPABLE, int(on), 0, 0, 0))
+    _ctypes.call_function(PRCTL, (PR_SET_DUMPABLE, int(on), 0, 0, 0))
 
 
-def report(job: dict[str, Any], line: str) -> None:
+def report(descriptor: int, line: str) -> None:
     """One line to the executor; it fits a pipe's atomic write."""
-    os.write(job["status_fd"], line.encode() + b"\n")
+    os.write(descriptor, line.encode() + b"\n")
 
 
 def check_workspace(identity: tuple[int, int]) -> None:
@@ -83,9 +82,10 @@ def check_workspace(identity: tuple[int, int]) -> None:
 
 
 def wait_at_gate(gate_fd: int) -> None:
-    """Until the executor has put this process into the run's cgroup, where it makes some (else it is negative)."""
-    if gate_fd >= 0 and not os.read(gate_fd, 1):
+    """Until there is a job, and the executor has put this process into the run's cgroup where it makes some."""
+    if not os.read(gate_fd, 1):
         raise SystemExit("sandbox: the executor did not let it begin")
+    os.close(gate_fd)
 
 
 def wait_for(user: int) -> int:
@@ -106,11 +106,13 @@ def end_all_others() -> None:
         return
 
 
-def become_user(job: dict[str, Any]) -> NoReturn:
+def become_user(setup: dict[str, Any], job_file: IO[bytes], own: str) -> NoReturn:
     """The rest of the user's process: it never returns into ``main``."""
     status = 1
     try:
-        prepare_user(job)
+        job = wait_for_job(setup, job_file)
+        PREPARE[job["language"]](job)
+        prepare_user(job, own)
         status = RUN[job["language"]](job)
     except BaseException as error:
         sys.stderr.write(f"sandbox: {type(error).__name__}: {error}\n")
@@ -118,8 +120,32 @@ def become_user(job: dict[str, Any]) -> NoReturn:
         os._exit(status)
 
 
-def prepare_user(job: dict[str, Any]) -> None:
+def wait_for_job(setup: dict[str, Any], job_file: IO[bytes]) -> dict[str, Any]:
+    """Reports ``waiting``; the job, once the executor has written it and opened the gate."""
+    if not setup["is_forked"]:
+        become_like_python(setup)
+    rehearse(USER_FILE)
+    report(setup["status_fd"], "waiting")
+    wait_at_gate(setup["gate_fd"])
+    job: dict[str, Any] = setup | marshal.load(job_file)  # noqa: S302 - as above
+    job_file.close()
+    return job
+
+
+def rehearse(user_file: str) -> None:
+    """Does once what a small job does, while there is time: the first time takes longer than all later ones."""
+    code = "def handler(event):\n    return event\n"
+    job = {"code": code, "event": {"event": [1, 1.5, "text", None, True]}, "return_limit": 1000}
+    write_file(user_file, code)
+    call_handler(job)
+    del sys.modules["__main__"]
+    if user_file != os.devnull:
+        os.unlink(user_file)
+
+
+def prepare_user(job: dict[str, Any], own: str) -> None:
     """Takes away all that is not the user's; a failure here is the sandbox's, not the user's."""
+    report(job["began_fd"], f"started {usage_of(resource.RUSAGE_SELF)} {own}")  # where nobody waits: it wakes nobody
     try:
         set_dumpable(True)
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -128,7 +154,7 @@ def prepare_user(job: dict[str, Any]) -> None:
         for kind, soft, hard in job["limits"]:
             set_limit(kind, soft, hard)
     except BaseException as error:
-        report(job, f"failed {type(error).__name__}: {error}".replace("\n", " ")[:1000])
+        report(job["began_fd"], f"failed {type(error).__name__}: {error}".replace("\n", " ")[:1000])
         raise
     os.dup2(job["return_fd"], RETURN_FD, inheritable=False)
     os.closerange(RETURN_FD + 1, MAX_DESCRIPTORS)
@@ -145,17 +171,13 @@ def set_limit(kind: int, soft: int, hard: int) -> None:
 # --- Python -----------------------------------------------------------------------------------------------------------
 
 
-def prepare_python(job: dict[str, Any]) -> None:
-    """What ``python3 -I`` does before a script, less the time it takes: ``site`` was run once, by ``probe``.
-
-    Done here so that it is not counted as the user's. The file is for those who read ``__file__`` or run it again, as
-    ``multiprocessing`` does in each process that it spawns: without it they would fail one after the other, for ever.
-    """
+def become_like_python(setup: dict[str, Any]) -> None:
+    """What ``python3 -I`` does before a script, less the time it takes: ``site`` was run once, by ``probe``."""
     import _sitebuiltins
+    import atexit  # noqa: F401 - so that it need not be imported at the end
     import builtins
 
-    write_file(USER_FILE, job["code"])
-    sys.path[:] = job["python_path"]
+    sys.path[:] = setup["python_path"]
     ends_input = "Ctrl-D (i.e. EOF)"
     builtins.__dict__.update(
         exit=_sitebuiltins.Quitter("exit", ends_input),
@@ -163,6 +185,12 @@ def prepare_python(job: dict[str, Any]) -> None:
         help=_sitebuiltins._Helper(),
     )
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # a killed run keeps what it printed
+
+
+def prepare_python(job: dict[str, Any]) -> None:
+    """The code as a file, for those who read ``__file__`` or run it again, as ``multiprocessing`` does in each process
+    that it spawns: without it they would fail one after the other, for ever."""
+    write_file(USER_FILE, job["code"])
 
 
 def run_python(job: dict[str, Any]) -> int:

@@ -18,13 +18,13 @@ _PENDING_SIGNALS: Final = 1024
 (user_namespaces(7), ucounts); without a bound of its own one sandbox could use all of it."""
 
 
-def build_rlimits(limits: Limits) -> Rlimits:
-    """(resource, soft, hard) for each limit."""
+def build_rlimits(limits: Limits, others: int = 1) -> Rlimits:
+    """(resource, soft, hard) for each limit. ``others``: processes with the same uid in the same user namespace."""
     # Beyond what the watchdog allows a tree: one process cannot take the node's memory between two samples,
     # and an interpreter that maps much more than it touches still starts.
     data = 2 * limits.memory_bytes + _DATA_SLACK_BYTES
     return [
-        (resource.RLIMIT_NPROC, limits.processes + 1, limits.processes + 1),  # process 1 has the same uid
+        (resource.RLIMIT_NPROC, limits.processes + others, limits.processes + others),
         (resource.RLIMIT_NOFILE, limits.open_files, limits.open_files),
         (resource.RLIMIT_FSIZE, limits.file_size_bytes, limits.file_size_bytes),
         (resource.RLIMIT_CPU, limits.cpu_seconds, limits.cpu_seconds + 1),  # SIGXCPU, which says why, before SIGKILL

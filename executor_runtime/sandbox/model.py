@@ -7,12 +7,14 @@ and tested without either.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
 from pydantic import JsonValue
 
 from contracts import bounds
 from contracts.executor_api import ExecutionLimits, ExecutionRequest, IsolationLevel, Language, LimitsEnforcement
+from executor_runtime.sandbox.argv import Start
 from executor_runtime.sandbox.disk import DiskUsage
 from executor_runtime.sandbox.sources import BindSource
 
@@ -190,3 +192,21 @@ class Isolation:
     def limits_enforcement(self) -> LimitsEnforcement:
         """What holds a run to its memory and processes."""
         return "watchdog" if self.cgroups is None else "cgroup"
+
+
+def build_start(
+    isolation: Isolation, workspace: Path, tmp_bytes: int, info_fd: int, job_fd: int = -1, seccomp_fd: int = -1
+) -> Start:
+    """What the command line is made of: of a request no more than its workspace's name and the size of ``/tmp``."""
+    return Start(
+        level=isolation.level,
+        bwrap=isolation.bwrap,
+        interpreter=isolation.interpreters["python"],
+        workspace=str(workspace),
+        tmp_bytes=tmp_bytes,
+        links=isolation.links,
+        alternatives=isolation.alternatives,
+        job_fd=job_fd,
+        seccomp_fd=seccomp_fd,
+        info_fd=info_fd,
+    )

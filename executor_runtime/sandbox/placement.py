@@ -1,8 +1,8 @@
-"""Puts one run into a cgroup of its own while it starts, and tells afterwards what the kernel counted there.
+"""Puts one run into a cgroup of its own before it begins, and tells afterwards what the kernel counted there.
 
-Process 1 waits at a gate, a pipe, before it forks the user's process. Meanwhile the executor moves it; only then the
-gate is opened. So no user code ever runs outside of the cgroup, and the 10 ms that the kernel may take to move a
-process (it waits for a grace period of RCU) pass while the interpreter starts. bwrap's ``--block-fd`` would add them.
+Process 1 waits at a gate, a pipe, until it has a job and, where there are cgroups, until the executor has moved it into
+the run's. So no user code ever runs outside of it, and the 10 ms that the kernel may take to move a process (it waits
+for a grace period of RCU) pass while the interpreter starts. bwrap's ``--block-fd`` would add them.
 """
 
 import asyncio
@@ -11,10 +11,11 @@ from typing import Final
 
 from executor_runtime.sandbox.cgroup import Cgroup, Cgroups
 from executor_runtime.sandbox.descriptors import Descriptors
+from executor_runtime.sandbox.forking import ForkedProcess
 from executor_runtime.sandbox.model import Limits
 from executor_runtime.sandbox.process import Process
+from executor_runtime.sandbox.tree import children_of
 
-NO_GATE: Final = -1
 _FINISH_TIMEOUT_S: Final = 2.0
 
 
@@ -40,7 +41,7 @@ class Gate:
 class Placement:
     """Of one run, from its start to its end. ``finish`` must be awaited."""
 
-    def __init__(self, cgroups: Cgroups, limits: Limits, process: Process, gate: Gate) -> None:
+    def __init__(self, cgroups: Cgroups, limits: Limits, process: Process | ForkedProcess, gate: Gate) -> None:
         self.failure = ""
         """Why the run could not be placed; then it has not begun."""
         self.was_out_of_memory = False
@@ -49,12 +50,12 @@ class Placement:
         self._group: Cgroup | None = None
         self._placing = asyncio.ensure_future(self._place(limits, process, gate))
 
-    async def _place(self, limits: Limits, process: Process, gate: Gate) -> None:
+    async def _place(self, limits: Limits, process: Process | ForkedProcess, gate: Gate) -> None:
         try:
             self._group = await asyncio.to_thread(self._cgroups.create, limits)
             await process.wait_for_init()
             if process.init_pid is not None and not process.exited.done():
-                await asyncio.to_thread(self._group.add, process.init_pid)
+                await asyncio.to_thread(_add_all, self._group, process.init_pid)
                 gate.open()
         except ProcessLookupError:  # killed meanwhile: there is nothing to place
             return
@@ -80,3 +81,10 @@ class Placement:
         self.was_out_of_memory = group.was_out_of_memory()
         self.cpu_time_s = group.cpu_time_s()
         self._cgroups.discard(group)
+
+
+def _add_all(group: Cgroup, init_pid: int) -> None:
+    """Process 1 first: what it forks after that is in the group, what it had forked before is found below it."""
+    group.add(init_pid)
+    for child in children_of(init_pid):
+        group.add(child)

@@ -15,17 +15,20 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from contracts.executor_api import IsolationLevel, Language
 from contracts.pool import IsolationMode
-from executor_runtime.sandbox.argv import ALTERNATIVES, USR, Start, build_argv
+from executor_runtime.sandbox.argv import ALTERNATIVES, USR, build_argv
 from executor_runtime.sandbox.cgroup import prepare
 from executor_runtime.sandbox.descriptors import Descriptors
 from executor_runtime.sandbox.errors import BwrapMissing, CgroupUnavailable, IsolationUnavailable, SetuidBwrap
-from executor_runtime.sandbox.model import MIB, Isolation
+from executor_runtime.sandbox.model import MIB, Isolation, build_start
 from executor_runtime.sandbox.process import Drain, Process
 from executor_runtime.sandbox.sources import BindSource
+
+if TYPE_CHECKING:
+    from executor_runtime.sandbox.forking import ForkServer
 
 _INIT_SOURCE: Final = Path(__file__).with_name("init.py")
 _CHECK_SOURCE: Final = Path(__file__).with_name("check.py")
@@ -164,15 +167,42 @@ async def _try_level(isolation: Isolation, python: str) -> _Found:
         return _Found(failure=explain(f"{isolation.bwrap} cannot be tried: {error}"))
     if code != 0:
         return _Found(failure=explain(err.strip().rpartition("\n")[2] or f"bwrap ended with {code}"))
+    shared = find_shared(info)
+    return _judge(out, [f"the {name} namespace is not its own" for name in shared])
+
+
+def _judge(out: str, wrong: list[str]) -> _Found:
+    """What the check inside has found, and what else is known to be wrong."""
     with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):  # whatever answered
         findings = json.loads(out)
         init_code = bytes.fromhex(findings.pop("init_code"))
-        wrong = [f"the {name} namespace is not its own" for name in find_shared(info)]
-        wrong += [f"{name} is {str(value)[:_SHOWN_CHARS]}" for name, value in findings["wrong"].items()]
+        wrong = wrong + [f"{name} is {str(value)[:_SHOWN_CHARS]}" for name, value in findings["wrong"].items()]
+        wrong += find_shared_by_links(findings["namespaces"])
         if wrong:
             return _Found(failure=f"inside, {', '.join(wrong[:_SHOWN_WRONG])}: {_DISOBEDIENT}")
         return _Found(init_code, tuple(findings["python_path"]), findings["interpreters"])
     return _Found(failure=f"the check inside the sandbox gave no answer: {_DISOBEDIENT}")
+
+
+async def check_forked(isolation: Isolation, server: "ForkServer") -> str:
+    """Why a sandbox whose process 1 is forked is not as strong as one that bwrap starts, in one line; nothing: it is.
+
+    It is made as those of runs are, and looked at by the same check.
+    """
+    try:
+        with tempfile.TemporaryDirectory(prefix="probe-") as workspace, Descriptors() as descriptors:
+            code, out, err = await _run_forked_check(isolation, server, workspace, descriptors)
+    except OSError as error:
+        return f"it cannot be tried: {error}"
+    if code != 0:
+        return err or f"process 1 ended with {code}"
+    return _judge(out, []).failure
+
+
+def find_shared_by_links(links: Mapping[str, str]) -> list[str]:
+    """The same by what the check saw in its own ``/proc``, where there is one."""
+    ours = {name: os.readlink(f"/proc/self/ns/{name}") for name in links}
+    return [f"the {name} namespace is not its own" for name, link in links.items() if link == ours[name]]
 
 
 def find_shared(info: str) -> list[str]:
@@ -209,20 +239,10 @@ async def _run_check(
 ) -> tuple[int, str, str, str]:
     """(exit code, stdout, stderr, what bwrap says of the sandbox) of ``check.py`` run in place of process 1."""
     out, err, info = descriptors.pipe(), descriptors.pipe(), descriptors.pipe()
-    call = f"main({isolation.level!r}, {_INIT_SOURCE.read_text()!r}, {_INTERPRETERS!r})"
-    source = f"{_CHECK_SOURCE.read_text()}\n{call}\n"
-    start = Start(
-        level=isolation.level,
-        bwrap=isolation.bwrap,
-        interpreter=python,
-        workspace=workspace,
-        tmp_bytes=MIB,
-        links=isolation.links,
-        alternatives=isolation.alternatives,
-        job_fd=descriptors.memory("check", source.encode()),
-        seccomp_fd=descriptors.memory("seccomp", isolation.seccomp_filter),
-        info_fd=info[1],
-    )
+    source = _check_source(isolation)
+    seccomp_fd, job_fd = descriptors.memory("seccomp", isolation.seccomp_filter), descriptors.memory("check", source)
+    tried = replace(isolation, interpreters={"python": python})
+    start = build_start(tried, Path(workspace), MIB, info[1], job_fd, seccomp_fd)
     argv = [*build_argv(start)[:-1], f"exec(open({start.job_fd}).read())"]
     if "--disable-userns" in argv:  # from inside it cannot be seen whether that holds, for the filter answers first
         argv.insert(1, "--assert-userns-disabled")
@@ -242,3 +262,32 @@ async def _run_check(
     ended = process.exited.result().code if process.exited.done() else -1
     said, complaints, told = (drain.kept.decode(errors="replace") for drain in drains)
     return ended, said, complaints, told
+
+
+def _check_source(isolation: Isolation) -> bytes:
+    call = f"main({isolation.level!r}, {_INIT_SOURCE.read_text()!r}, {_INTERPRETERS!r})"
+    return f"{_CHECK_SOURCE.read_text()}\n{call}\n".encode()
+
+
+async def _run_forked_check(
+    isolation: Isolation, server: "ForkServer", workspace: str, descriptors: Descriptors
+) -> tuple[int, str, str]:
+    """(exit code, stdout, the last line of stderr) of ``check.py`` run in place of a process 1 that is forked."""
+    from executor_runtime.sandbox.forking import INFO_FD, ForkedProcess, Request
+
+    out, err = descriptors.pipe(), descriptors.pipe()
+    start = build_start(isolation, Path(workspace), MIB, INFO_FD)
+    unused = [descriptors.memory("unused", b"") for _ in range(4)]
+    stdin, check = descriptors.memory("stdin", b""), descriptors.memory("check", _check_source(isolation))
+    process = ForkedProcess(server, Request(start, is_check=True), (stdin, out[1], err[1], *unused, check))
+    descriptors.close(out[1], err[1])
+    drains = [Drain(pipe[0], _OUTPUT_BYTES) for pipe in (out, err)]
+    try:
+        await asyncio.wait({process.exited}, timeout=_TIMEOUT_S)
+    finally:
+        await asyncio.shield(process.end())
+        for drain in drains:
+            drain.finish()
+        process.close()
+    said, complaints = (drain.kept.decode(errors="replace") for drain in drains)
+    return process.exited.result().code, said, complaints.strip().rpartition("\n")[2] or process.failure

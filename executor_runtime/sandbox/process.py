@@ -16,9 +16,9 @@ import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from resource import struct_rusage
-from typing import Final
+from typing import Final, Self
 
-from executor_runtime.sandbox.tree import children_of
+from executor_runtime.sandbox.tree import children_of, parent_of
 
 _READ_BYTES: Final = 1_048_576
 _SMALL_READ_BYTES: Final = 4096
@@ -35,21 +35,40 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
+class Spent:
+    """What a process and all below it used (getrusage(2), blocks being 512 bytes)."""
+
+    cpu_us: int = 0
+    read_bytes: int = 0
+    written_bytes: int = 0
+
+    @classmethod
+    def of(cls, used: struct_rusage) -> Self:
+        """As the kernel says it."""
+        return cls(int((used.ru_utime + used.ru_stime) * 1e6), used.ru_inblock * 512, used.ru_oublock * 512)
+
+
+@dataclass(frozen=True)
 class Exit:
-    """How bwrap ended, and what it and everything below it used."""
+    """How bwrap ended, or process 1 where that was forked; and what it and everything below it used."""
 
     code: int
-    usage: struct_rusage
+    spent: Spent = Spent()
 
 
 class Drain:
-    """Reads one pipe to its end and keeps at most ``limit`` bytes, whatever is written."""
+    """Reads one pipe to its end and keeps at most ``limit`` bytes, whatever is written.
 
-    def __init__(self, descriptor: int, limit: int) -> None:
+    ``is_ours``: user code has no end of it, so each word of it is read at once.
+    """
+
+    def __init__(self, descriptor: int, limit: int, *, is_ours: bool = False) -> None:
         self.kept = bytearray()
         self.total_bytes = 0
         self.on_data: Callable[[], None] | None = None
-        self._descriptor, self._limit = descriptor, limit
+        self.on_end: Callable[[], None] | None = None
+        """When the last writer is gone."""
+        self._descriptor, self._limit, self._is_ours = descriptor, limit, is_ours
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._loop.add_reader(descriptor, self._on_readable)
@@ -64,7 +83,9 @@ class Drain:
         more = self._read_once()
         if not more:
             self._loop.remove_reader(self._descriptor)
-        elif self.truncated or self.total_bytes - before < _SMALL_READ_BYTES:
+            if self.on_end is not None:
+                self.on_end()
+        elif not self._is_ours and (self.truncated or self.total_bytes - before < _SMALL_READ_BYTES):
             self._loop.remove_reader(self._descriptor)
             self._timer = self._loop.call_later(_PAUSE_S, self._resume)
 
@@ -75,7 +96,7 @@ class Drain:
     def _read_once(self) -> bool:
         """Whether there may be more later."""
         try:
-            data = os.read(self._descriptor, _READ_BYTES)
+            data = os.read(self._descriptor, _SMALL_READ_BYTES if self._is_ours else _READ_BYTES)
         except BlockingIOError:
             return True
         self.total_bytes += len(data)
@@ -105,7 +126,7 @@ class Process:
             argv, stdin=stdin, stdout=stdout, stderr=stderr, pass_fds=pass_fds, env={}, cwd="/", start_new_session=True
         )
         self.init_pid: int | None = None
-        self._init_pidfd = -1
+        self.init_pidfd = -1
         self._loop = asyncio.get_running_loop()
         self._init_known = asyncio.Event()
         self.exited: asyncio.Future[Exit] = self._loop.create_future()
@@ -126,9 +147,9 @@ class Process:
         if self.init_pid is not None or found is None:
             return
         pid = int(found[1])
-        descriptor = _open_child(pid, self._popen.pid)
+        descriptor = open_child(pid, self._popen.pid)
         if descriptor is not None:
-            self._init_pidfd, self.init_pid = descriptor, pid
+            self.init_pidfd, self.init_pid = descriptor, pid
         self._init_known.set()
 
     async def wait_for_init(self) -> None:
@@ -144,7 +165,7 @@ class Process:
         self._popen.returncode = code
         self._init_known.set()
         if not self.exited.done():
-            self.exited.set_result(Exit(code, usage))
+            self.exited.set_result(Exit(code, Spent.of(usage)))
 
     async def kill(self) -> bool:
         """Kills the whole tree and waits; False when something survives that even SIGKILL does not end in time.
@@ -155,63 +176,64 @@ class Process:
         with contextlib.suppress(TimeoutError):  # bwrap tells the pid before it lets process 1 go on
             await asyncio.wait_for(self._init_known.wait(), _INFO_WAIT_S)
         if self.init_pid is not None and not self.exited.done():
-            _kill_children(self.init_pid)
+            kill_children(self.init_pid)
             await asyncio.wait({self.exited}, timeout=_COUNT_WAIT_S)
         elif not self.exited.done():
             # What is to be process 1 waits for bwrap's word, and is told to die with bwrap only after that: left alone
             # it would wait for ever, with our pipes open.
             signal.pidfd_send_signal(self._pidfd, signal.SIGSTOP)
-            _kill_children(self._popen.pid)
-        for descriptor in (self._init_pidfd, self._pidfd):
+            kill_children(self._popen.pid)
+        for descriptor in (self.init_pidfd, self._pidfd):
             if descriptor >= 0 and not self.exited.done():
-                _send_kill(descriptor)
+                send_kill(descriptor)
                 await asyncio.wait({self.exited}, timeout=_KILL_WAIT_S)
         return self.exited.done()
 
+    async def end(self) -> None:
+        """Kills what still runs, and waits."""
+        if not self.exited.done():
+            await self.kill()
+
     def close(self) -> None:
         """Gives the descriptors back. A bwrap that is still there is killed and waited for by the loop later."""
-        if self._init_pidfd >= 0:
-            os.close(self._init_pidfd)
-            self._init_pidfd = -1
+        if self.init_pidfd >= 0:
+            os.close(self.init_pidfd)
+            self.init_pidfd = -1
         if self.exited.done():
             os.close(self._pidfd)
             return
         log.error("a sandbox did not end after SIGKILL", extra={"bwrap_pid": self._popen.pid})
-        _send_kill(self._pidfd)
+        send_kill(self._pidfd)
         self.exited.add_done_callback(lambda _: os.close(self._pidfd))
 
 
-def _send_kill(pidfd: int) -> None:
+def send_kill(pidfd: int) -> None:
+    """To a process that may have ended."""
     with contextlib.suppress(ProcessLookupError):
         signal.pidfd_send_signal(pidfd, signal.SIGKILL)
 
 
-def _kill_children(parent: int) -> None:
+def kill_children(parent: int) -> None:
+    """All that it has forked and not reaped."""
     for child in children_of(parent):
         _kill_child(child, parent)
 
 
 def _kill_child(pid: int, parent: int) -> None:
-    descriptor = _open_child(pid, parent)
+    descriptor = open_child(pid, parent)
     if descriptor is not None:
-        _send_kill(descriptor)
+        send_kill(descriptor)
         os.close(descriptor)
 
 
-def _open_child(pid: int, parent: int) -> int | None:
+def open_child(pid: int, parent: int) -> int | None:
     """A pidfd, only if it still is that parent's child: a pid may have been given to another process meanwhile."""
     try:
         descriptor = os.pidfd_open(pid)
     except OSError:
         return None
     with contextlib.suppress(OSError):
-        if _parent_of(pid) == parent:
+        if parent_of(pid) == parent:
             return descriptor
     os.close(descriptor)
     return None
-
-
-def _parent_of(pid: int) -> int:
-    """The parent's pid (proc(5), field 4 of stat; the name before it may hold spaces and parentheses)."""
-    with open(f"/proc/{pid}/stat", "rb") as file:
-        return int(file.read().rpartition(b")")[2].split()[1])

@@ -39,6 +39,16 @@ def children_of(pid: int) -> list[int]:
         return []
 
 
+def parent_of(pid: int) -> int:
+    """The parent's pid (proc(5), field 4 of stat; the name before it may hold spaces and parentheses).
+
+    Raises:
+        OSError: there is no such process.
+    """
+    with open(f"/proc/{pid}/stat", "rb") as file:
+        return int(file.read().rpartition(b")")[2].split()[1])
+
+
 def entry_of(pid: int) -> str:
     """The directory that shows a process's memory and descriptors.
 

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import os
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
@@ -23,7 +24,8 @@ from executor_runtime.sandbox.tree import (
     shared_memory,
 )
 
-_FIRST_SAMPLE_S: Final = 0.03
+FIRST_SAMPLE_S: Final = 0.03
+"""After the begin: ``wait_until_over`` is to be called then."""
 _INTERVAL_S: Final = 0.1
 _SUSPICIOUS: Final = 2
 """Times its limit in address space: no reason to end a run, but one to look closer."""
@@ -40,14 +42,13 @@ _COUNTING: Final = ThreadPoolExecutor(2, "memory count")
 class Watchdog:
     """Samples the tree below process 1 of one sandbox (process 1 is ours and does not count)."""
 
-    def __init__(self, init_pid: int, limits: Limits) -> None:
+    def __init__(self, init_pid: int, limits: Limits, is_inside: Callable[[], bool]) -> None:
+        """``is_inside``: whether process 1 has said that it runs. Only then are its mounts the sandbox's."""
         self.peak_bytes = 0
-        self.is_inside = False
-        """Set once process 1 has said that it runs: only then are its mounts the sandbox's."""
         self.tmp_entries = 0
         """Files in ``/tmp`` and ``/dev/shm`` at the last sample."""
         self._files_bytes = 0
-        self._init_pid, self._limits = init_pid, limits
+        self._init_pid, self._limits, self._is_inside = init_pid, limits, is_inside
 
     @property
     def has_too_many_files(self) -> bool:
@@ -56,9 +57,7 @@ class Watchdog:
 
     async def wait_until_over(self) -> None:
         """Returns when the sandbox holds more memory or files than it may; runs until cancelled otherwise."""
-        pause_s = _FIRST_SAMPLE_S
         while True:
-            await asyncio.sleep(pause_s)
             began = time.thread_time()
             suspects = self.sample()
             pause_s = max(_INTERVAL_S, (time.thread_time() - began) / _LARGEST_SHARE)
@@ -72,6 +71,7 @@ class Watchdog:
                 pause_s = max(pause_s, cost_s / _CLOSE_SHARE)
             if self.has_too_many_files:
                 return
+            await asyncio.sleep(pause_s)
 
     def sample(self) -> list[int] | None:
         """Looks at what is cheap to know; the processes when they may hold more than the limit, counted exactly."""
@@ -90,7 +90,7 @@ class Watchdog:
     def _sample_files(self) -> None:
         """Of the sandbox's own ``/tmp`` and ``/dev/shm``, by the names that they have in its read-only root."""
         self._files_bytes, self.tmp_entries = 0, 0
-        if self.is_inside:
+        if self._is_inside():
             for path in (TMP, SHM):
                 with contextlib.suppress(OSError):  # it has ended
                     found = os.statvfs(f"/proc/{self._init_pid}/root{path}")

@@ -76,8 +76,9 @@ class Driver:
         return self._receive(1)[number]
 
     def workspaces(self) -> list[str]:
-        """Names of the workspaces that exist."""
-        return [path.name for path in (self.root / "workspaces").iterdir()]
+        """Names of the workspaces that exist; those of sandboxes that wait for a job are one like the other."""
+        names = sorted(path.name for path in (self.root / "workspaces").iterdir())
+        return ["warm" if name.startswith("warm-") else name for name in names]
 
     def _send(self, request: dict[str, Any]) -> int:
         number = next(self._numbers)

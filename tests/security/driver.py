@@ -13,6 +13,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from contracts.executor_api import ExecutionLimits, IsolationLevel
 from executor_runtime import artifacts, privileges
 from executor_runtime.capture import capture
@@ -20,6 +22,10 @@ from executor_runtime.sandbox import Job, Limits, RawRun, Sandbox
 from executor_runtime.sandbox.probe import probe_levels
 from executor_runtime.workspace import Workspace, Workspaces
 
+WARM = 2
+AHEAD = 1 + 5 * WARM
+"""Processes that run ahead of any job: the fork server; and for each sandbox its keeper, bwrap, the holder, process 1,
+and the user's."""
 LEVELS: dict[str, IsolationLevel] = {"full": "full", "reduced": "reduced"}
 
 
@@ -32,7 +38,9 @@ def main() -> None:
 
 
 async def serve(level: IsolationLevel, workspaces: Workspaces) -> None:
-    sandbox = Sandbox(await probe_levels((level,)))
+    sandbox = Sandbox(await probe_levels((level,)), workspaces, warm=WARM)
+    await sandbox.prepare()
+    keeping = asyncio.create_task(sandbox.keep())
     answer({"ready": True, "uid": os.getuid()})
     loop = asyncio.get_running_loop()
     lines = asyncio.StreamReader(limit=64 * 1_048_576)
@@ -46,15 +54,28 @@ async def serve(level: IsolationLevel, workspaces: Workspaces) -> None:
     for task in running:
         task.cancel()
     await asyncio.gather(*running, return_exceptions=True)
+    keeping.cancel()
+    await sandbox.close()
 
 
 async def handle(sandbox: Sandbox, workspaces: Workspaces, request: dict[str, Any]) -> None:
     number = request.pop("number")
     try:
-        body = held() if request.pop("kind") == "held" else await run(sandbox, workspaces, request)
+        if request.pop("kind") == "held":
+            await calm(sandbox)
+            body = held()
+        else:
+            body = await run(sandbox, workspaces, request)
     except Exception as error:
         body = {"error": f"{type(error).__name__}: {error}"}
     answer({"number": number, **body})
+
+
+async def calm(sandbox: Sandbox) -> None:
+    """Until all that has ended is gone, and as many sandboxes wait for a job as there should."""
+    await sandbox.settle()
+    while sandbox.warm < WARM:  # noqa: ASYNC110 - nobody tells
+        await asyncio.sleep(0.01)
 
 
 def held() -> dict[str, Any]:
@@ -62,14 +83,12 @@ def held() -> dict[str, Any]:
     gc.collect()
     with open("/proc/self/statm") as file:
         resident_pages = int(file.read().split()[1])
-    with open(f"/proc/self/task/{os.getpid()}/children") as file:
-        children = file.read().split()
     with open("/proc/self/mounts") as file:
         # bwrap builds a sandbox on /tmp, and workspaces lie below it; elsewhere others may mount meanwhile.
         mounts = sum(line.split()[1].startswith("/tmp") for line in file)
     return {
         "descriptors": len(os.listdir("/proc/self/fd")),
-        "children": len(children),
+        "children": len(psutil.Process().children(recursive=True)) - AHEAD,
         "mounts": mounts,
         "resident_pages": resident_pages,
     }
@@ -81,8 +100,11 @@ async def run(sandbox: Sandbox, workspaces: Workspaces, request: dict[str, Any])
     session = request.pop("session", None)
     brief = request.pop("brief", False)
     limits = Limits.from_request(ExecutionLimits(**request.pop("limits", {})))
-    workspace = workspaces.open_session(session) if session else workspaces.create("test")
-    workspace = exchange(workspace, request.pop("exchanged_by", ""))
+    exchanged_by = request.pop("exchanged_by", "")
+    workspace = workspaces.open_session(session) if session else None
+    if workspace is None and not exchanged_by:
+        workspace = sandbox.reserve("test", limits)
+    workspace = exchange(workspace or workspaces.create("test"), exchanged_by)
     job = Job(
         "exec_20260115_a1b2c3d4", request.pop("language", "python"), workspace=workspace, limits=limits, **request
     )

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, Final
 
-from executor_runtime.sandbox import runner
+from executor_runtime.sandbox import start as starting
 from executor_runtime.sandbox.argv import Start
 
 probe = importlib.import_module("executor_runtime.sandbox.probe")  # its package has a function of that name
@@ -15,12 +15,12 @@ _UNSHARED: Final = ("user", "pid", "net", "ipc", "uts", "cgroup-try")
 
 def change_argv(change: Callable[[list[str], Start], list[str]]) -> None:
     """Each run's bwrap command line becomes what ``change`` makes of it."""
-    build: Callable[[Start], list[str]] = vars(runner)["build_argv"]
+    build: Callable[[Start], list[str]] = vars(starting)["build_argv"]
 
     def changed(start: Start) -> list[str]:
         return change(build(start), start)
 
-    replace(runner, "build_argv", changed)
+    replace(starting, "build_argv", changed)
 
 
 def change_init(old: str, new: str) -> None:

@@ -21,6 +21,7 @@ from executor_runtime import process as executor
 from executor_runtime.middleware import RequestContext
 from executor_runtime.sandbox import descriptors, environment, header
 from executor_runtime.sandbox.argv import SHM, TMP, Start
+from executor_runtime.sandbox.forks import Forks
 from executor_runtime.sandbox.watchdog import Watchdog
 from tests.security.attempts import weakened_service
 from tests.security.attempts.replacing import (
@@ -170,7 +171,7 @@ def _new_session() -> None:
 
 
 def _limits() -> None:
-    replace(header, "build_rlimits", lambda _limits: [])
+    replace(header, "build_rlimits", lambda _limits, _others: [])
 
 
 def _memory_watchdog() -> None:
@@ -269,7 +270,7 @@ def _new_tmp() -> None:
 
 def _session_path() -> None:
     """What an earlier run of the session left can be imported."""
-    change_init('sys.path[:] = job["python_path"]', 'sys.path[:] = ["/workspace", *job["python_path"]]')
+    change_init('sys.path[:] = setup["python_path"]', 'sys.path[:] = ["/workspace", *setup["python_path"]]')
 
 
 def _session_program() -> None:
@@ -316,10 +317,16 @@ PROTECTIONS: Final[Mapping[str, Callable[[], None]]] = {
 """Name → what takes it away. They can be combined."""
 
 
+async def _without_fork_server(_forks: Forks) -> bool:
+    """bwrap starts every process 1: it is its options that are taken away."""
+    return False
+
+
 def main() -> None:
     """Weakens, then is the executor."""
     for name in sorted(sys.argv[1].split(","), key=lambda name: name == "bwrap"):  # whose options the others change
         PROTECTIONS[name]()
+    replace(Forks, "start", _without_fork_server)
     sys.exit(executor.run())
 
 

@@ -4,6 +4,7 @@ Part of ``weakened``. Each stands for the obvious way to write the product, whic
 """
 
 import asyncio
+import dataclasses
 import json
 import mimetypes
 import os
@@ -17,10 +18,12 @@ from typing import Any, Final
 from contracts.executor_api import ArtifactMetadata, ExecutionResult
 from executor_runtime import artifacts, capture, progress, service, workspace
 from executor_runtime.artifacts import ArtifactNotFound, OpenArtifact, Snapshot
-from executor_runtime.sandbox import process, runner
+from executor_runtime.sandbox import process
+from executor_runtime.sandbox import start as starting
 from executor_runtime.sandbox.errors import WorkspaceError
 from executor_runtime.sandbox.model import Ending, Job, RawRun
 from executor_runtime.sandbox.process import Drain
+from executor_runtime.sandbox.run import Run
 from executor_runtime.sandbox.volume import VolumeWatch
 from executor_runtime.workspace import Workspace, Workspaces
 from tests.security.attempts.replacing import replace
@@ -34,17 +37,18 @@ _STREAM_BYTES: Final = 16 * 2**20
 
 def _timeout() -> None:
     """Five seconds more than asked for."""
-    first_ending = runner._first_ending
+    wait = Run.wait
 
-    async def later(running: Any, job: Job, deadline: float, cancelled: asyncio.Event) -> Any:
-        return await first_ending(running, job, deadline + _EXTRA_S, cancelled)
+    async def later(run: Run, cancelled: asyncio.Event) -> Ending:
+        run.job = dataclasses.replace(run.job, timeout_s=run.job.timeout_s + _EXTRA_S)
+        return await wait(run, cancelled)
 
-    replace(runner, "_first_ending", later)
+    replace(Run, "wait", later)
 
 
 def _sigkill() -> None:
     """A kill that user code can take no notice of."""
-    replace(process, "_send_kill", lambda _pidfd: None)
+    replace(process, "send_kill", lambda _pidfd: None)
 
 
 def _disk_watch() -> None:
@@ -56,10 +60,10 @@ def _disk_watch() -> None:
 
 def _output_bound() -> None:
     class Larger(Drain):
-        def __init__(self, descriptor: int, limit: int) -> None:
-            super().__init__(descriptor, max(limit, _STREAM_BYTES))
+        def __init__(self, descriptor: int, limit: int, *, is_ours: bool = False) -> None:
+            super().__init__(descriptor, max(limit, _STREAM_BYTES), is_ours=is_ours)
 
-    replace(runner, "Drain", Larger)
+    replace(starting, "Drain", Larger)
 
 
 def _read_pause() -> None:

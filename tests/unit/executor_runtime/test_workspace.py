@@ -129,7 +129,7 @@ def test_a_workspace_that_is_set_aside_leaves_its_name_free(workspaces: Workspac
     os.close(aside.open())
     workspaces.remove(aside)
     assert not aside.path.exists()
-    with pytest.raises(WorkspaceError, match="cannot be set aside"):
+    with pytest.raises(WorkspaceError, match="cannot be renamed"):
         workspaces.set_aside(aside)
 
 

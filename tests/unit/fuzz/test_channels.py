@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from executor_runtime.sandbox import tree
 from executor_runtime.sandbox.probe import find_shared
-from executor_runtime.sandbox.process import _CHILD_PID, _parent_of
-from executor_runtime.sandbox.runner import _EXITED, _FAILED, _STARTED
+from executor_runtime.sandbox.process import _CHILD_PID
+from executor_runtime.sandbox.start import EXITED, FAILED, STARTED
 from tests.unit.fuzz.profile import fuzzed
 from tests.unit.fuzz.strategies import json_values, written
 
@@ -30,13 +30,13 @@ lines = st.lists(words | st.binary(max_size=5)).map(b"".join)
 @fuzzed
 @given(lines)
 def test_the_status_of_process_1_holds_numbers_or_nothing(status: bytes) -> None:
-    for pattern in (_STARTED, _EXITED):
+    for pattern in (STARTED, EXITED):
         found = pattern.search(status)
         if found is not None:
             assert all(0 <= int(field) < 10**18 for field in found.groups())
-    exited = _EXITED.search(status)
+    exited = EXITED.search(status)
     assert exited is None or int(exited[1]) < 1000
-    failed = _FAILED.search(status)
+    failed = FAILED.search(status)
     assert failed is None or b"\n" not in failed[1]
 
 
@@ -77,7 +77,7 @@ def test_no_name_of_a_process_or_a_file_spoils_what_is_read(name: bytes) -> None
                 mapped[:3] = b"abc"
                 assert ctypes.CDLL(None).prctl(PR_SET_NAME, name, 0, 0, 0) == 0
                 assert sum(tree.shared_memory(ME).values()) >= len(shared)
-    assert _parent_of(ME) == os.getppid()
+    assert tree.parent_of(ME) == os.getppid()
     assert tree.Memory.of(ME).resident_bytes > 0
     assert tree.page_table_bytes(ME) > 1024
     assert tree.proportional_bytes(ME)[0] > 1024

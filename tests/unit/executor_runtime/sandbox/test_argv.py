@@ -1,7 +1,6 @@
 """The bubblewrap command line (the seed's T047)."""
 
 import re
-from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -13,7 +12,7 @@ from contracts.executor_api import LANGUAGES, ExecutionRequest, IsolationLevel
 from contracts.ids import EXECUTION_ID_PATTERN
 from executor_runtime.sandbox import Isolation, Job
 from executor_runtime.sandbox.argv import Start, build_argv
-from executor_runtime.sandbox.runner import build_start
+from executor_runtime.sandbox.model import build_start
 from executor_runtime.workspace import Workspace, session_name
 
 MOUNTS = {"--ro-bind": 2, "--bind": 2, "--symlink": 2, "--tmpfs": 1, "--dev": 1, "--proc": 1}
@@ -98,7 +97,7 @@ def argv_for(body: dict[str, Any]) -> tuple[list[str], Job]:
     session = request.session_id
     name = session_name(session) if session else f"{request.execution_id}-{'0' * 16}"
     job = Job.from_request(request, Workspace(Path("/workspaces") / name, 0, 0))
-    return build_argv(build_start(ISOLATION, job, 7, 8, 9)), job
+    return build_argv(build_start(ISOLATION, job.workspace.path, job.limits.tmp_bytes, 9, 7, 8)), job
 
 
 @settings(deadline=None)
@@ -117,7 +116,7 @@ def test_of_any_request_nothing_but_a_number_and_a_name_is_on_the_command_line(b
 @given(requests)
 def test_any_request_has_the_same_mounts(body: dict[str, Any]) -> None:
     argv, job = argv_for(body)
-    plain = replace(build_start(ISOLATION, job, 7, 8, 9), workspace="/w", tmp_bytes=1)
+    plain = build_start(ISOLATION, Path("/w"), 1, 9, 7, 8)
     assert mounts_of(argv) == mounts_of(build_argv(plain))
 
 
