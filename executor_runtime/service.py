@@ -248,7 +248,7 @@ class Service:
         if record.cancelled.is_set():
             return _build_result(record.execution_id, "failed", "Cancelled", _CANCELLED_WHILE_QUEUED)
         record.state = "running"
-        log.info("execution_started", language=record.language)
+        log.info("execution_started", language=record.language, attempt=record.attempt)
         workspace = await self._parts.retention.enter(record.execution_id, request.session_id)
         record.workspace = workspace
         left = Left()
