@@ -5,9 +5,9 @@ import asyncio
 import shutil
 import sys
 import tempfile
-import time
 from pathlib import Path
 
+from tests.chaos.options import add_options, make_plan
 from tests.chaos.processes.world import open_world
 from tests.chaos.report import Report
 from tests.chaos.run import Plan, run
@@ -16,24 +16,16 @@ from tests.chaos.run import Plan, run
 def main() -> int:
     """Runs, prints the report."""
     parser = argparse.ArgumentParser(description=__doc__)
-    length = parser.add_mutually_exclusive_group()
-    length.add_argument("--minutes", type=float, default=10)
-    length.add_argument("--once", action="store_true", help="every fault one time, two beside each other")
-    parser.add_argument("--seed", type=int, default=int(time.time()))
-    parser.add_argument("--per-second", type=float, default=4)
-    parser.add_argument("--only", nargs="*", default=(), help="names of faults")
-    parser.add_argument("--keep", action="store_true", help="leaves the logs where they are")
+    add_options(parser, per_second=4)
+    parser.add_argument("--keep", action="store_true", help="leaves the logs where they are, also when all went well")
     options = parser.parse_args()
-    seconds = None if options.once else options.minutes * 60
-    plan = Plan(seconds, options.seed, options.per_second, tuple(options.only))
+    plan = make_plan(options)
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
     folder.chmod(0o755)
-    print(f"seed {options.seed}, logs in {folder}", flush=True)
-    try:
-        report = asyncio.run(_run(folder, plan))
-    finally:
-        if not options.keep:
-            shutil.rmtree(folder, ignore_errors=True)
+    print(f"seed {plan.seed}, logs in {folder}", flush=True)
+    report = asyncio.run(_run(folder, plan))
+    if not options.keep and not report.violations:
+        shutil.rmtree(folder, ignore_errors=True)
     print(report)
     return 1 if report.violations else 0
 

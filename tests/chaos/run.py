@@ -24,6 +24,10 @@ _TOGETHER = 0.25
 Fault = Callable[[random.Random], Awaitable[None]]
 
 
+class NotDone(Exception):
+    """A fault could not be done, because another one goes on: its node is down, or the API server."""
+
+
 class World(Protocol):
     """What is broken."""
 
@@ -140,8 +144,13 @@ async def _break_once(world: World, chance: random.Random, names: list[str]) -> 
 
 async def _do(world: World, chance: random.Random, name: str, done: list[Done]) -> None:
     begun = time.time()
-    await world.faults[name](chance)
+    try:
+        await world.faults[name](chance)
+    except NotDone as error:
+        print(f"not done: {name}: {error}", flush=True)
+        return
     done.append(Done(name, begun, time.time()))
+    print(f"{time.time() - begun:5.1f} s  {name}", flush=True)
 
 
 async def _settle(load: Load) -> None:

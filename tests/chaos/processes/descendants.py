@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import os
+from pathlib import Path
 
 import psutil
 
@@ -18,6 +19,18 @@ def adopt_orphans() -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
+
+
+def end_container(folder: Path) -> None:
+    """Kills what an executor that has ended left behind, as the end of a container's first process does in a pod.
+
+    There is something to kill when bwrap was killed between its fork and the moment when its child has asked to die
+    with its parent: that child waits for ever, and has run nothing.
+    """
+    for process in psutil.Process().children():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if any(word.startswith(f"{folder}/") for word in process.cmdline()):
+                process.kill()
 
 
 def count() -> dict[str, int]:

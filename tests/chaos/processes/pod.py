@@ -19,6 +19,7 @@ import httpx
 
 from controller import names
 from tests.chaos.evidence import ContainerRun
+from tests.chaos.processes import descendants
 from tests.chaos.processes.wire import Wire
 from tests.integration.controller.apiserver import ROOT, ApiError, free_port
 from tests.integration.controller.cluster import NAMESPACE, Cluster
@@ -170,6 +171,7 @@ class ExecutorPod:
         return f"{self.name}-{self._number:03d}"
 
     def _note_end(self) -> None:
+        descendants.end_container(self._folder)
         run = ContainerRun(self.name, self._container_id)
         if run not in self.ended:
             self.ended.append(run)

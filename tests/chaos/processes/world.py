@@ -14,6 +14,7 @@ import psutil
 import yaml
 
 from controller import names
+from devcluster import audit
 from sandbox_executor_client import AsyncClient
 from tests.chaos.evidence import Evidence
 from tests.chaos.kinds import NEIGHBOURS_POOL
@@ -38,14 +39,7 @@ _AUDIT_POLICY = {
     "kind": "Policy",
     "omitStages": ["RequestReceived"],
     "omitManagedFields": True,
-    "rules": [
-        {
-            "level": "RequestResponse",
-            "verbs": ["update", "patch"],
-            "resources": [{"group": "sandbox-executor.dev", "resources": ["executions/status"]}],
-        },
-        {"level": "Metadata", "verbs": ["delete"], "resources": [{"group": "sandbox-executor.dev"}]},
-    ],
+    "rules": list(audit.EXECUTIONS),
 }
 
 
