@@ -68,8 +68,8 @@ KINDS: Final = (
     Kind("runs on", 1, {"code": _SLEEPS, "event": {"seconds": 8}}, _of("Succeeded"), says=_echoes),
     Kind(
         "is tried again",
-        2,
-        {"code": _SLEEPS, "event": {"seconds": 3}, "max_retries": 2},
+        3,
+        {"code": _SLEEPS, "event": {"seconds": 5}, "max_retries": 2},
         _of("Succeeded"),
         says=_echoes,
     ),

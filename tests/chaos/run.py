@@ -123,7 +123,9 @@ async def _break(world: World, chance: random.Random, names: list[str], seconds:
         chosen = [order.pop()]
         if chance.random() < _TOGETHER:
             chosen.append(chance.choice(names))
-        await asyncio.gather(*(_do(world, chance, name, done) for name in chosen))
+        async with asyncio.TaskGroup() as together:  # where one cannot be mended, the others still are
+            for name in chosen:
+                together.create_task(_do(world, chance, name, done))
         await asyncio.sleep(chance.uniform(0.5, 3))
     return done
 
@@ -138,7 +140,9 @@ async def _break_once(world: World, chance: random.Random, names: list[str]) -> 
             await _do(world, chance, order.pop(), done)
             await asyncio.sleep(0.5)
 
-    await asyncio.gather(lane(), lane())
+    async with asyncio.TaskGroup() as together:
+        together.create_task(lane())
+        together.create_task(lane())
     return done
 
 

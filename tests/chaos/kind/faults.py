@@ -75,8 +75,10 @@ async def cut_off_node(world: "World", chance: random.Random) -> None:
     """It runs on, and nobody reaches it."""
     worker = world.nodes.worker
     await asyncio.to_thread(world.nodes.cut_off, worker, cut=True)
-    await asyncio.sleep(chance.choice([5, 15]))
-    await asyncio.to_thread(world.nodes.cut_off, worker, cut=False)
+    try:
+        await asyncio.sleep(chance.choice([5, 15]))
+    finally:
+        await asyncio.to_thread(world.nodes.cut_off, worker, cut=False)
 
 
 async def cut_leader_from_api(world: "World", chance: random.Random) -> None:

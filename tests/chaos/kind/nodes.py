@@ -2,16 +2,18 @@
 
 import contextlib
 import json
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from devcluster.cluster import Cluster
-from devcluster.errors import StepFailed
+from devcluster.errors import DevclusterError, StepFailed
 from tests.e2e.cluster import SYSTEM_NAMESPACE
 
 KEPT: Final = "/var/chaos"
 """On each node: links to the logs of executors, which a pod's deletion does not remove."""
+_START_S: Final = 240.0
 _FIRST_MAPPED_UID: Final = 65_536
 """Pods with a user namespace of their own have uids from here on; nothing else on a node has."""
 
@@ -133,10 +135,18 @@ class Nodes:
         self.cluster.output("docker", "kill", node)
 
     def start(self, node: str) -> None:
-        """After ``stop``; returns once its kubelet says Ready."""
+        """After ``stop``; returns once its kubelet says Ready, which may have to wait for the API server too."""
         self.cluster.output("docker", "start", node)
-        self.cluster.finish()
         self.collect(node)
+        deadline = time.monotonic() + _START_S
+        while True:
+            try:
+                self.cluster.finish()
+                return
+            except DevclusterError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(1)
 
     def collect(self, node: str) -> None:
         """Begins to keep the logs of executors there, and the names of their containers."""
