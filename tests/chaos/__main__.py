@@ -18,20 +18,21 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     add_options(parser, per_second=4)
     parser.add_argument("--keep", action="store_true", help="leaves the logs where they are, also when all went well")
+    parser.add_argument("--bugs", action="store_true", help="with known bugs put in, which it has to find")
     options = parser.parse_args()
     plan = make_plan(options)
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
     folder.chmod(0o755)
     print(f"seed {plan.seed}, logs in {folder}", flush=True)
-    report = asyncio.run(_run(folder, plan))
+    report = asyncio.run(_run(folder, plan, options.bugs))
     if not options.keep and not report.violations:
         shutil.rmtree(folder, ignore_errors=True)
     print(report)
     return 1 if report.violations else 0
 
 
-async def _run(folder: Path, plan: Plan) -> Report:
-    async with open_world(folder) as world:
+async def _run(folder: Path, plan: Plan, spoiled: bool) -> Report:
+    async with open_world(folder, spoiled=spoiled) as world:
         return await run(world, plan)
 
 

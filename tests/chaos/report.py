@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from tests.chaos.evidence import Evidence
 
-_SHOWN = 50
+_SHOWN = 500
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,13 @@ def end_container(folder: Path) -> None:
                 process.kill()
 
 
+def end() -> None:
+    """Kills all that is left."""
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+
+
 def count() -> dict[str, int]:
     """Living processes, and the namespaces that they are in."""
     living = [

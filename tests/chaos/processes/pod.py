@@ -42,6 +42,7 @@ class Surroundings:
     cluster: Cluster
     find_service: Callable[[], int | None]
     environment: dict[str, str]
+    module: str = "executor_runtime"
 
 
 class ExecutorPod:
@@ -59,6 +60,7 @@ class ExecutorPod:
         self._cluster = surroundings.cluster
         self._folder = folder
         self._environment = surroundings.environment
+        self._module = surroundings.module
         self._number = 0
         self._started = 0.0
         self._kubelet: asyncio.Task[None] | None = None
@@ -203,7 +205,7 @@ class ExecutorPod:
         }
         self._started = time.monotonic()
         with (self._folder / f"container-{self._number:03d}.log").open("ab") as log:
-            command = [sys.executable, "-m", "executor_runtime"]
+            command = [sys.executable, "-m", self._module]
             self.process = await asyncio.to_thread(
                 subprocess.Popen, command, cwd=ROOT, env=environment, stdout=log, stderr=log
             )

@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -19,7 +20,7 @@ from sandbox_executor_client import AsyncClient
 from tests.chaos.evidence import Evidence
 from tests.chaos.kinds import NEIGHBOURS_POOL
 from tests.chaos.load import Load
-from tests.chaos.processes import descendants, faults
+from tests.chaos.processes import bugs, descendants, faults
 from tests.chaos.processes.collect import collect
 from tests.chaos.processes.pod import ExecutorPod, Surroundings, count_spooled
 from tests.chaos.processes.wire import Wire
@@ -64,8 +65,10 @@ class Replica(Controller):
 class World:
     """An async context manager that leaves nothing behind."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, spoiled: bool = False) -> None:
+        """``spoiled``: with ``bugs`` in the controllers and executors."""
         self.folder = folder
+        self._spoiled = spoiled
         self.server = ApiServer(folder / "apiserver", extra_user="controller", audit_policy=_AUDIT_POLICY)
         self.cluster = Cluster(self.server)
         self.control_plane = FakeControlPlane(tokens={CONTROL_PLANE_TOKEN})
@@ -93,6 +96,7 @@ class World:
         # A thread waits for the end of each process; asyncio has six of them on two cores.
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS))
         async with contextlib.AsyncExitStack() as stack:
+            stack.callback(descendants.end)
             self.server.folder.mkdir(parents=True)
             stack.callback(self.server.stop)
             await asyncio.to_thread(self.server.start)
@@ -150,6 +154,9 @@ class World:
                 "CONTROL_PLANE_URL": f"http://127.0.0.1:{self.to_control_plane.port}",
                 "CONTROL_PLANE_TOKEN_FILE": str(folder / "control-plane"),
             }
+            if self._spoiled:
+                replica.module = bugs.__name__
+                environment["SPOILED"] = "controller"
             self._keepers.append(asyncio.create_task(replica.keep_running(environment)))
         await eventually(lambda: self.leader() is not None, what="a leader", timeout_s=60)
 
@@ -177,8 +184,11 @@ class World:
         name = f"executor-{self._made}"
         self._made += 1
         first = self.replicas[0]
-        tokens = {"INTERNAL_API_TOKEN": first.internal_token, "EXECUTE_API_TOKEN": first.execute_token}
-        surroundings = Surroundings(self.cluster, lambda: self.service.target, tokens)
+        variables = {"INTERNAL_API_TOKEN": first.internal_token, "EXECUTE_API_TOKEN": first.execute_token}
+        surroundings = Surroundings(self.cluster, lambda: self.service.target, variables)
+        if self._spoiled:
+            variables["SPOILED"] = "executor"
+            surroundings = replace(surroundings, module=bugs.__name__)
         return ExecutorPod(name, pool, self.folder / name, surroundings)
 
     async def add_pod(self) -> None:
@@ -217,7 +227,7 @@ class World:
 
 
 @contextlib.asynccontextmanager
-async def open_world(folder: Path) -> AsyncIterator[World]:
+async def open_world(folder: Path, *, spoiled: bool = False) -> AsyncIterator[World]:
     """A world in a folder that exists and that every user may pass."""
-    async with World(folder) as world:
+    async with World(folder, spoiled=spoiled) as world:
         yield world
