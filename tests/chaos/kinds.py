@@ -65,10 +65,10 @@ KINDS: Final = (
     Kind("neighbour", 4, {"code": _RETURNS, "pool": NEIGHBOURS_POOL}, _of("Succeeded"), neighbour=True, says=_echoes),
     Kind("raises", 2, {"code": _RAISES}, _of("Failed")),
     Kind("sleeps", 2, {"code": _SLEEPS, "event": {"seconds": 2}}, _of("Succeeded"), says=_echoes),
-    Kind("runs on", 1, {"code": _SLEEPS, "event": {"seconds": 8}}, _of("Succeeded"), says=_echoes),
+    Kind("runs on", 1, {"code": _SLEEPS, "event": {"seconds": 8}, "max_retries": 1}, _of("Succeeded"), says=_echoes),
     Kind(
         "is tried again",
-        3,
+        4,
         {"code": _SLEEPS, "event": {"seconds": 5}, "max_retries": 2},
         _of("Succeeded"),
         says=_echoes,

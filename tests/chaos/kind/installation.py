@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Final
 
 from devcluster import audit
@@ -14,7 +15,6 @@ from tests.chaos.kind.nodes import Nodes
 from tests.chaos.kinds import NEIGHBOURS_POOL
 from tests.e2e.cluster import RELEASE, REPOSITORY, SYSTEM_NAMESPACE, Object, Tools, eventually, pool
 
-TENANT: Final = "chaos"
 REPLICAS: Final = 2
 SLOTS: Final = 4
 EXECUTOR_IMAGE: Final = "sandbox-executor/executor:dev"
@@ -23,18 +23,26 @@ _SECRET = "chaos-control-plane"
 _SMALL: Final = {"requests": {"cpu": "50m", "memory": "128Mi"}}
 
 
+@dataclass(frozen=True)
+class Installation:
+    """A namespace for Executions, and the token that the Control Plane accepts."""
+
+    tenant: str
+    token: str
+
+
 @contextmanager
-def installed(cluster: Cluster, nodes: Nodes, port: int) -> Iterator[str]:
-    """All of it, removed afterwards; gives the token that the Control Plane on ``port`` of this machine accepts."""
+def installed(cluster: Cluster, nodes: Nodes, port: int) -> Iterator[Installation]:
+    """All of it, removed afterwards; the Control Plane listens on ``port`` of this machine."""
     tools = Tools(str(cluster.kubectl_path), str(cluster.helm_path))
-    token = secrets.token_hex(24)
+    made = Installation(f"chaos-{secrets.token_hex(4)}", secrets.token_hex(24))
     with _audited(cluster, nodes):
         _make_room(tools)
         try:
-            _create(tools, nodes, token, port)
-            yield token
+            _create(tools, nodes, made, port)
+            yield made
         finally:
-            tools.kubectl("delete", "namespace", TENANT, "--ignore-not-found", "--wait=false")
+            tools.kubectl("delete", "namespace", made.tenant, "--ignore-not-found", "--wait=false")
             tools.helm("uninstall", RELEASE, "--namespace", SYSTEM_NAMESPACE, "--ignore-not-found", "--wait")
             tools.kubectl("delete", "executorpools", "--all", "--wait=false")
             tools.kubectl("delete", "namespace", SYSTEM_NAMESPACE, "--timeout=120s", timeout_s=130)
@@ -70,16 +78,16 @@ def _make_room(tools: Tools) -> None:
     tools.kubectl("taint", "nodes", "--all", taint, check=False)  # it fails where none has it
 
 
-def _create(tools: Tools, nodes: Nodes, token: str, port: int) -> None:
+def _create(tools: Tools, nodes: Nodes, made: Installation, port: int) -> None:
     labels = {"pod-security.kubernetes.io/enforce": "privileged"}
     objects: list[Object] = [
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM_NAMESPACE, "labels": labels}},
-        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": TENANT}},
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": made.tenant}},
         {
             "apiVersion": "v1",
             "kind": "Secret",
             "metadata": {"name": _SECRET, "namespace": SYSTEM_NAMESPACE},
-            "stringData": {"token": token},
+            "stringData": {"token": made.token},
         },
     ]
     _apply(tools, *objects)

@@ -115,8 +115,11 @@ class Nodes:
         self.run(node, 'kill -s "$1" "$2" 2>/dev/null; true', name, str(pid))
 
     def kill_static_pod(self, name: str) -> None:
-        """SIGKILL to ``etcd`` or ``kube-apiserver``."""
-        self.run(self.control_plane, 'pkill -KILL -x "$1"; true', name)
+        """SIGKILL to ``etcd`` or ``kube-apiserver``, and its kubelet starts it again.
+
+        The kubelet is started anew too: it would wait for minutes with what has ended as often as here.
+        """
+        self.run(self.control_plane, 'pkill -KILL -x "$1"; sleep 2; systemctl restart kubelet', name)
 
     def filter(self, pod: Pod, *rule: str) -> None:
         """Changes iptables in the pod's network namespace; nothing where the pod or its node is gone."""

@@ -15,7 +15,7 @@ from sandbox_executor_client import AsyncClient
 from tests.chaos.evidence import Evidence
 from tests.chaos.kind.collect import collect
 from tests.chaos.kind.faults import FAULTS, Fault
-from tests.chaos.kind.installation import REPLICAS, TENANT, installed
+from tests.chaos.kind.installation import REPLICAS, installed
 from tests.chaos.kind.nodes import Nodes, Pod
 from tests.chaos.kinds import NEIGHBOURS_POOL
 from tests.chaos.load import Load
@@ -31,11 +31,11 @@ _CONTROLLERS = 2
 class World:
     """``open_world`` makes one."""
 
-    def __init__(self, cluster: Cluster, control_plane: FakeControlPlane) -> None:
+    def __init__(self, cluster: Cluster, control_plane: FakeControlPlane, tenant: str) -> None:
         self.cluster = cluster
         self.nodes = Nodes(cluster)
         self.control_plane = control_plane
-        self.client = AsyncClient(TENANT, kubeconfig=str(cluster.kubeconfig))
+        self.client = AsyncClient(tenant, kubeconfig=str(cluster.kubeconfig))
         self.executors: list[Pod] = []
         """Of the pool that is broken."""
         self.controllers: list[Pod] = []
@@ -182,7 +182,7 @@ async def open_world(cluster: Cluster) -> AsyncIterator[World]:
     nodes = Nodes(cluster)
     async with FakeControlPlane(host="0.0.0.0") as control_plane, contextlib.AsyncExitStack() as stack:
         context = installed(cluster, nodes, control_plane.port)
-        token = await asyncio.to_thread(context.__enter__)
+        made = await asyncio.to_thread(context.__enter__)
         stack.push_async_callback(asyncio.to_thread, context.__exit__, None, None, None)
-        control_plane.tokens = {token}
-        yield await stack.enter_async_context(World(cluster, control_plane))
+        control_plane.tokens = {made.token}
+        yield await stack.enter_async_context(World(cluster, control_plane, made.tenant))
