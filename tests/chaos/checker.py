@@ -140,14 +140,14 @@ def _check_containers(evidence: Evidence) -> Iterator[str]:
     if not evidence.relayed:
         return
     told = Counter(str(body.get("container_id", "")) for body in evidence.exited)
-    pods = {run.container_id: run.pod for run in evidence.ended_containers}
+    ended = {run.container_id: run for run in evidence.ended_containers}
     for body in evidence.exited:
-        if str(body.get("container_id", "")) not in pods:
+        if str(body.get("container_id", "")) not in ended:
             yield f"the Control Plane was told that a container of pod {body.get('pod_name')} ended, and it had not"
-    for container_id, pod in pods.items():
+    for container_id, run in ended.items():
         times = told[container_id]
-        if times != 1:
-            yield f"container {container_id} of pod {pod} ended, and the Control Plane was told {times} times"
+        if times > 1 or (run.shown and times == 0):
+            yield f"container {container_id} of pod {run.pod} ended, and the Control Plane was told {times} times"
 
 
 def _check_residue(evidence: Evidence) -> Iterator[str]:

@@ -78,6 +78,8 @@ class ContainerRun:
 
     pod: str
     container_id: str
+    shown: bool = True
+    """Whether its pod's status ever named it. One that was cut off until its pod was deleted is known to nobody."""
 
 
 @dataclass

@@ -23,7 +23,10 @@ def collect(world: "World", load: Load) -> Evidence:
     evidence = Evidence(
         starts=[start for node in nodes.names for start in _starts(nodes, node)],
         ended_containers=[
-            run for node in nodes.names for run in _containers(nodes, node) if run.container_id not in running
+            ContainerRun(pod, container_id, container_id in world.shown)
+            for node in nodes.names
+            for pod, container_id in _containers(nodes, node)
+            if container_id not in running
         ],
         told=recorded.results(world.control_plane.calls, world.monotonic_to_wall),
         exited=recorded.exits(world.control_plane.calls),
@@ -41,8 +44,7 @@ def _starts(nodes: Nodes, node: str) -> Iterator[Start]:
                 yield Start(str(record["execution_id"]), int(record["attempt"]), file)
 
 
-def _containers(nodes: Nodes, node: str) -> Iterator[ContainerRun]:
-    """All that there were, by the links that the kubelet makes: ``POD_NAMESPACE_executor-ID.log``."""
+def _containers(nodes: Nodes, node: str) -> Iterator[tuple[str, str]]:
+    """Pod and id of all that there were, by the links that the kubelet makes: ``POD_NAMESPACE_executor-ID.log``."""
     for name in nodes.run(node, 'ls "$1"', f"{KEPT}/containers").split():
-        pod, _, rest = name.partition("_")
-        yield ContainerRun(pod, rest.rpartition("-")[2].removesuffix(".log"))
+        yield name.partition("_")[0], name.rpartition("-")[2].removesuffix(".log")

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import functools
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -62,6 +61,8 @@ class ExecutorPod:
         self._environment = surroundings.environment
         self._module = surroundings.module
         self._number = 0
+        self._shown: set[str] = set()
+        """Containers that the pod's status has named as running."""
         self._started = 0.0
         self._kubelet: asyncio.Task[None] | None = None
         self._removed = False
@@ -111,7 +112,7 @@ class ExecutorPod:
         await self._let_go()
 
     async def close(self) -> None:
-        """Ends the process and removes what is on disk, whatever the API server does."""
+        """Ends the process, whatever the API server does."""
         if self._kubelet is not None:
             self._kubelet.cancel()
         if self.process is not None:
@@ -120,7 +121,6 @@ class ExecutorPod:
         for wire in (self.wire, self.to_service):
             with contextlib.suppress(Exception):
                 await wire.__aexit__()
-        shutil.rmtree(self._folder, ignore_errors=True)
 
     def signal(self, number: int) -> None:
         """To the executor, if it is there."""
@@ -137,11 +137,11 @@ class ExecutorPod:
             ended = self._how_it_ended()
             soon = time.monotonic() - self._started < _LONG_ENOUGH_S
             pause_s = _BACK_OFF_S if soon and self._number else _RESTART_PAUSE_S
-            self._number += 1
             await self._show(ready=False, state={"waiting": {"reason": "CrashLoopBackOff"}}, lastState=ended)
             await asyncio.sleep(pause_s)
             if self._removed:
                 return
+            self._number += 1
             await self._start_container()
             await self._show(ready=True, lastState=ended)
 
@@ -150,6 +150,8 @@ class ExecutorPod:
         change = functools.partial(self._cluster.set_pod_status, self.name, ready=ready, phase=phase, **fields)
         with contextlib.suppress(ApiError):  # it is gone
             await _insist(change)
+            if "state" not in container:
+                self._shown.add(self._container_id)
 
     async def _delete(self, grace_s: int) -> None:
         body = {"gracePeriodSeconds": grace_s}
@@ -174,9 +176,8 @@ class ExecutorPod:
 
     def _note_end(self) -> None:
         descendants.end_container(self._folder)
-        run = ContainerRun(self.name, self._container_id)
-        if run not in self.ended:
-            self.ended.append(run)
+        if all(run.container_id != self._container_id for run in self.ended):
+            self.ended.append(ContainerRun(self.name, self._container_id, self._container_id in self._shown))
 
     def _how_it_ended(self) -> dict[str, object]:
         """As a kubelet writes it."""

@@ -75,6 +75,12 @@ def test_a_neighbour_that_never_began_may_crash() -> None:
     assert check(evidence) == []
 
 
+def test_a_container_that_nobody_could_know_of_need_not_be_told() -> None:
+    evidence = make()
+    evidence.ended_containers.append(ContainerRun("pod-3", "pod-3/0", shown=False))
+    assert check(evidence) == []
+
+
 def final(number: int, **changes: object) -> Callable[[Evidence], None]:
     def change(evidence: Evidence) -> None:
         evidence.finals[number] = replace(evidence.finals[number], **changes)  # type: ignore[arg-type]
