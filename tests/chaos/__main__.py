@@ -27,13 +27,14 @@ def main() -> int:
     report = asyncio.run(_run(folder, plan, options.bugs))
     if not options.keep and not report.violations:
         shutil.rmtree(folder, ignore_errors=True)
-    print(report)
     return 1 if report.violations else 0
 
 
 async def _run(folder: Path, plan: Plan, spoiled: bool) -> Report:
     async with open_world(folder, spoiled=spoiled) as world:
-        return await run(world, plan)
+        report = await run(world, plan)
+        print(report, flush=True)
+    return report
 
 
 if __name__ == "__main__":

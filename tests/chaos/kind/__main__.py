@@ -24,13 +24,14 @@ def main() -> int:
         load_images(cluster, EXECUTOR_IMAGE, CONTROLLER_IMAGE)
     print(f"seed {plan.seed}", flush=True)
     report = asyncio.run(_run(cluster, plan))
-    print(report)
     return 1 if report.violations else 0
 
 
 async def _run(cluster: Cluster, plan: Plan) -> Report:
     async with open_world(cluster) as world:
-        return await run(world, plan)
+        report = await run(world, plan)
+        print(report, flush=True)
+    return report
 
 
 if __name__ == "__main__":

@@ -68,7 +68,6 @@ def _set_policy(cluster: Cluster, nodes: Nodes, policy: str) -> None:
     """The API server reads its audit policy when it starts; the file is mounted, so it is written in place."""
     cluster.layout.audit_policy.write_text(policy)
     nodes.kill_static_pod("kube-apiserver")
-    eventually(lambda: not cluster.healthy(), timeout_s=60)
     eventually(cluster.healthy, timeout_s=180, interval_s=1)
 
 
