@@ -96,6 +96,7 @@ class Evidence:
     """Bodies of the ``container_exited`` calls that the Control Plane took, repeats by the same key left out."""
     before: Mapping[str, int] = field(default_factory=dict)
     after: Mapping[str, int] = field(default_factory=dict)
-    """Processes, namespaces, descriptors, spools, busy slots: before the first and after the last Execution."""
+    """Processes, namespaces, descriptors, spools, busy slots, processes of ours that do not run: before the first and
+    after the last Execution."""
     relayed: bool = True
     """Whether a Control Plane was configured."""

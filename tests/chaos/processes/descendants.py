@@ -53,6 +53,14 @@ def count() -> dict[str, int]:
     return {"processes": len(living), "namespaces": len(namespaces)}
 
 
+def count_descriptors(pid: int) -> int:
+    """Of one process; 0 when it has ended."""
+    try:
+        return int(psutil.Process(pid).num_fds())
+    except psutil.NoSuchProcess:
+        return 0
+
+
 def _status(process: psutil.Process) -> str:
     try:
         return str(process.status())

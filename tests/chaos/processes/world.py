@@ -11,7 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-import psutil
 import yaml
 
 from controller import names
@@ -214,11 +213,13 @@ class World:
         pods = [*self.pods, *self.neighbours]
         pools = [self.server.request("GET", f"{names.pools_path()}/{pool}") for pool in (POOL, NEIGHBOURS_POOL)]
         processes = [*(pod.process for pod in pods), *(replica.process for replica in self.replicas)]
+        open_files = [descendants.count_descriptors(process.pid) for process in processes if process is not None]
         return {
             **descendants.count(),
             "spooled reports": sum(count_spooled(self.folder / pod.name) for pod in pods),
             "busy slots": sum(int((pool.get("status") or {}).get("busySlots", 0)) for pool in pools),
-            "descriptors": sum(psutil.Process(process.pid).num_fds() for process in processes if process),
+            "descriptors": sum(open_files),
+            "not running": open_files.count(0),
         }
 
     def collect(self, load: Load) -> Evidence:
