@@ -43,14 +43,23 @@ def _check_ends(evidence: Evidence) -> Iterator[str]:
             continue
         if final.phase not in TERMINAL:
             yield f"{final.execution_id} has not ended: {final.phase or 'no phase'}"
-        elif final.finished_at is None or final.finished_at - final.created_at > final.bound_s:
-            yield f"{final.execution_id} ended later than {final.bound_s:g} s after its creation"
+        elif final.finished_at is None or _waited_s(evidence, final.created_at, final.finished_at) > final.bound_s:
+            yield f"{final.execution_id} ended later than {final.bound_s:g} s after its creation, outages not counted"
         elif final.expected and final.phase not in final.expected | {"Crashed"}:
             yield f"{final.execution_id} is {final.phase}, and its code allows only {', '.join(sorted(final.expected))}"
         elif final.neighbour and final.phase not in final.expected and final.execution_id in started:
             yield f"{final.execution_id} is {final.phase}, and ran where nothing was broken"
         if final.untrue:
             yield f"{final.execution_id} says what is not true: {final.untrue}"
+
+
+def _waited_s(evidence: Evidence, begun: float, ended: float) -> float:
+    """Seconds between the two in which nothing was broken."""
+    waited, at = 0.0, begun
+    for outage in sorted(evidence.outages, key=lambda outage: outage.begun):
+        waited += max(min(outage.begun, ended) - at, 0)
+        at = min(max(at, outage.ended), ended)
+    return waited + ended - at
 
 
 def _check_starts(evidence: Evidence) -> Iterator[str]:

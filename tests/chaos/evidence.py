@@ -58,7 +58,7 @@ class Final:
     created_at: float
     finished_at: float | None
     bound_s: float
-    """Within which it must have ended, faults included."""
+    """Within which it must have ended; time in which something was broken is not counted."""
     present: bool = True
     deleted_by_user: bool = False
     expected: frozenset[str] = frozenset()
@@ -82,10 +82,19 @@ class ContainerRun:
     """Whether its pod's status ever named it. One that was cut off until its pod was deleted is known to nobody."""
 
 
+@dataclass(frozen=True)
+class Outage:
+    """Something was broken, or others were still taking over (Unix seconds)."""
+
+    begun: float
+    ended: float
+
+
 @dataclass
 class Evidence:
     """Everything."""
 
+    outages: list[Outage] = field(default_factory=list)
     finals: list[Final] = field(default_factory=list)
     starts: list[Start] = field(default_factory=list)
     writes: list[Write] = field(default_factory=list)

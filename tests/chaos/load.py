@@ -16,8 +16,8 @@ _Given = TypeVar("_Given")
 _Got = TypeVar("_Got")
 _WEIGHTS = [kind.weight for kind in KINDS]
 
-GRACE_S = 150.0
-"""What the longest outage of this test, the waiting behind it and a busy machine may add."""
+GRACE_S = 60.0
+"""What the queue behind an outage and a busy machine may add."""
 
 
 @dataclass

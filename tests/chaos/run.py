@@ -10,7 +10,7 @@ from typing import Protocol
 
 from sandbox_executor_client import AsyncClient
 from tests.chaos.checker import check
-from tests.chaos.evidence import Evidence
+from tests.chaos.evidence import Evidence, Outage
 from tests.chaos.load import Load
 from tests.chaos.report import Done, Report
 from tests.integration.controller.cluster import eventually
@@ -18,6 +18,8 @@ from tests.integration.controller.cluster import eventually
 SETTLE_S = 240.0
 _WARM_UP_S = 3.0
 _CALM_S = 45.0
+_RECOVERY_S = 30.0
+"""A Lease runs out, a process starts, a silent executor is asked again."""
 _TOGETHER = 0.25
 """How often a second fault begins while the first one lasts."""
 
@@ -77,6 +79,7 @@ async def run(world: World, plan: Plan) -> Report:
         following.cancel()
     evidence = await asyncio.to_thread(world.collect, load)
     evidence.before, evidence.after = before, after
+    evidence.outages = [Outage(fault.begun, fault.ended + _RECOVERY_S) for fault in done]
     return Report(time.monotonic() - begun, done, evidence, check(evidence))
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from tests.chaos.checker import check
-from tests.chaos.evidence import ContainerRun, Evidence, Final, Removal, Start, Told, Write
+from tests.chaos.evidence import ContainerRun, Evidence, Final, Outage, Removal, Start, Told, Write
 
 GOOD = "exec_20260115_00000001"
 RETRIED = "exec_20260115_00000002"
@@ -73,6 +73,15 @@ def test_a_neighbour_that_never_began_may_crash() -> None:
     evidence.starts.pop(4)
     evidence.told[5] = Told(NEIGHBOUR, "crashed", 201, 3)
     assert check(evidence) == []
+
+
+def test_time_in_which_something_was_broken_is_not_counted() -> None:
+    evidence = make()
+    final(0, finished_at=100.0)(evidence)
+    evidence.outages = [Outage(35, 60), Outage(10, 40), Outage(90, 200)]
+    assert check(evidence) == []
+    evidence.outages = [Outage(-50, 10), Outage(30, 49), Outage(35, 40)]
+    assert any("later than 60 s" in line for line in check(evidence))
 
 
 def test_a_container_that_nobody_could_know_of_need_not_be_told() -> None:
