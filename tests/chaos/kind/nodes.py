@@ -15,7 +15,7 @@ KEPT: Final = "/var/chaos"
 """On each node: links to the logs of executors, which a pod's deletion does not remove."""
 _START_S: Final = 240.0
 _FIRST_MAPPED_UID: Final = 65_536
-"""Pods with a user namespace of their own have uids from here on; nothing else on a node has."""
+"""Pods with a user namespace of their own have uids from here on, half of which ps shows as negative numbers."""
 
 _COLLECT = f"""
 mkdir -p {KEPT}/logs {KEPT}/containers
@@ -41,7 +41,7 @@ done
 true
 """
 _HELD = f"""
-for pid in $(ps -eo pid=,uid= | awk '$2 >= {_FIRST_MAPPED_UID} {{print $1}}'); do
+for pid in $(ps -eo pid=,uid= | awk '$2 < 0 || $2 >= {_FIRST_MAPPED_UID} {{print $1}}'); do
   [ -e /proc/$pid/cmdline ] || continue
   echo process $pid
   for name in /proc/$pid/ns/*; do echo namespace $(readlink $name); done
