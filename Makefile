@@ -12,6 +12,7 @@ WITH_TOOLS = tools=$$($(DEVCLUSTER) test-tools) && KUBE_ASSETS_DIR="$$tools" PAT
 EXECUTOR_IMAGE := sandbox-executor/executor:dev
 CONTROLLER_IMAGE := sandbox-executor/controller:dev
 E2E_ARGS ?=
+CHAOS_ARGS ?=
 FUZZ_EXAMPLES ?= 5000
 
 .PHONY: help
@@ -95,7 +96,11 @@ soak: setup ## Ten minutes of mixed load on one executor, which must end where i
 
 .PHONY: chaos
 chaos: setup ## Ten minutes of broken leaders, executors, API server, etcd and networks; then a verdict
-	$(WITH_TOOLS) $(PYTHON) -m tests.chaos --minutes 10
+	$(WITH_TOOLS) $(PYTHON) -m tests.chaos --minutes 10 $(CHAOS_ARGS)
+
+.PHONY: chaos-cluster
+chaos-cluster: setup ## The same for five minutes on a kind cluster of its own, with two nodes
+	@scripts/chaos-cluster $(PYTHON) --minutes 5 $(CHAOS_ARGS)
 
 .PHONY: crds
 crds: setup ## Writes deploy/crds and the chart's copies from the models

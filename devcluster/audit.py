@@ -1,6 +1,7 @@
 """The API server's audit log: who touches Secrets, which a test asks afterwards (docs/security.md).
 
-Secrets only, and without their content: everything else would cost what the benchmarks measure.
+Secrets only, and without their content: everything else would cost what the benchmarks measure. A run that breaks
+things (``tests/chaos``) asks for every status of an Execution too, as long as it lasts.
 The policy lies on this machine and is mounted into the control plane's node, where kubeadm mounts it
 into the API server.
 """
@@ -8,6 +9,7 @@ into the API server.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +29,30 @@ _VOLUMES = [
 ]
 
 
-def policy() -> str:
-    """The audit policy (``audit.k8s.io/v1``), as JSON."""
+_SECRETS = {"level": "Metadata", "resources": [{"group": "", "resources": ["secrets"]}]}
+EXECUTIONS = (
+    {
+        "level": "RequestResponse",
+        "verbs": ["update", "patch"],
+        "resources": [{"group": "sandbox-executor.dev", "resources": ["executions/status"]}],
+    },
+    {
+        "level": "Metadata",
+        "verbs": ["delete"],
+        "resources": [{"group": "sandbox-executor.dev", "resources": ["executions"]}],
+    },
+)
+"""Rules: each status that was written, and each deletion."""
+
+
+def policy(*further: Mapping[str, Any]) -> str:
+    """The audit policy (``audit.k8s.io/v1``), as JSON; ``further``: rules beside that of Secrets."""
     document = {
         "apiVersion": "audit.k8s.io/v1",
         "kind": "Policy",
         "omitStages": ["RequestReceived"],
-        "rules": [{"level": "Metadata", "resources": [{"group": "", "resources": ["secrets"]}]}, {"level": "None"}],
+        "omitManagedFields": True,
+        "rules": [_SECRETS, *further, {"level": "None"}],
     }
     return json.dumps(document, indent=2) + "\n"
 

@@ -255,7 +255,7 @@ class Service:
         if record.cancelled.is_set():
             return _build_result(record.execution_id, "failed", "Cancelled", _CANCELLED_WHILE_QUEUED)
         record.state = "running"
-        log.info("execution_started", language=record.language)
+        log.info("execution_started", language=record.language, attempt=record.attempt)
         workspace = record.workspace = await self._enter(request)
         job = Job.from_request(request, workspace)
         before = await _look(workspace, shared=request.session_id is not None)
@@ -267,6 +267,7 @@ class Service:
 
     def _leave(self, record: Record, request: ExecutionRequest) -> None:
         if record.workspace is not None:
+            self._parts.sandbox.release(record.workspace)
             self._parts.retention.leave(record.workspace, request.session_id, record.left)
 
     async def _enter(self, request: ExecutionRequest) -> Workspace:

@@ -32,6 +32,8 @@ from sandbox_executor_client.errors import (
 Body = dict[str, Any]
 
 _BACKOFF_S: Final = (0.1, 0.3, 1.0, 2.0, 4.0)
+_READY: Final = "/readyz"
+"""Every user that has shown who it is may read it, by the ClusterRole ``system:public-info-viewer``."""
 _TIMEOUT_S: Final = 30.0
 _MAX_LINE_BYTES: Final = 16 * 1_048_576
 """The API server keeps no object larger than etcd's request limit, by default 1.5 MiB."""
@@ -115,15 +117,33 @@ class KubeApi:
     async def _try(
         self, method: str, path: str, body: Body | None, content_type: str, query: Mapping[str, str] | None
     ) -> Body:
-        response = await self._send(method, path, body, content_type, query, aiohttp.ClientTimeout(total=_TIMEOUT_S))
-        try:
-            raw = await response.read()
-        except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            raise Unavailable(f"{method} {path}: the API server's answer broke off ({type(error).__name__})") from error
-        if response.status >= 300:
-            raise _error(method, path, response.status, raw)
+        status, raw = await self._exchange(method, path, body, content_type, query)
+        if status == 403:
+            await self._check_ready()
+            status, raw = await self._exchange(method, path, body, content_type, query)
+        if status >= 300:
+            raise _error(method, path, status, raw)
         parsed: Body = json.loads(raw) if raw else {}
         return parsed
+
+    async def _exchange(
+        self, method: str, path: str, body: Body | None, content_type: str, query: Mapping[str, str] | None
+    ) -> tuple[int, bytes]:
+        response = await self._send(method, path, body, content_type, query, aiohttp.ClientTimeout(total=_TIMEOUT_S))
+        try:
+            return response.status, await response.read()
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            raise Unavailable(f"{method} {path}: the API server's answer broke off ({type(error).__name__})") from error
+
+    async def _check_ready(self) -> None:
+        """One that has just started refuses everything until it has read who may do what: that is no verdict.
+
+        Raises:
+            Unavailable: the API server is not ready.
+        """
+        status, _ = await self._exchange("GET", _READY, None, "application/json", None)
+        if status != 200:
+            raise Unavailable("the API server is not ready, and refuses")
 
     async def watch(self, path: str, resource_version: str, silence_s: float, **query: str) -> AsyncIterator[Body]:
         """Events of one watch request until it ends.
@@ -137,6 +157,8 @@ class KubeApi:
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=_TIMEOUT_S, sock_read=silence_s + _TIMEOUT_S)
         response = await self._send("GET", path, None, "application/json", wanted, timeout)
         try:
+            if response.status == 403:
+                await self._check_ready()
             if response.status >= 300:
                 raise _error("GET", path, response.status, await response.read())
             async for line in _lines(response):

@@ -30,6 +30,8 @@ _APPLY_PATCH: Final = "application/apply-patch+yaml"
 _TABLE: Final = "application/json;as=Table;g=meta.k8s.io;v=v1"
 _PAGE_SIZE: Final = 100
 """An Execution may hold a megabyte: a page must not keep the loop from renewing the Lease while it is parsed."""
+_READY: Final = "/readyz"
+"""Every user that has shown who it is may read it, by the ClusterRole ``system:public-info-viewer``."""
 _REQUEST_TIMEOUT_S: Final = 30.0
 _TOO_LARGE: Final = ("request is too large", "trying to send message larger than max")
 """etcd's words, and its client's for what is more than two of its messages; the API server gives both as a 500."""
@@ -204,20 +206,32 @@ class KubeClient:
         token = await self.configuration.get_api_key_with_prefix("BearerToken", alias="authorization")
         if token:
             headers["Authorization"] = token
-        url = self.configuration.host + path + (f"?{urlencode(query)}" if query else "")
+        target = path + (f"?{urlencode(query)}" if query else "")
+        status, raw = await self._exchange(method, target, headers, body)
+        if status == 403:
+            # One that has just started refuses everything until it has read who may do what: that is no verdict.
+            if (await self._exchange("GET", _READY, headers, None))[0] != 200:
+                raise KubeUnavailable(status, "Starting", f"{method} {path}: the API server is not ready, and refuses")
+            status, raw = await self._exchange(method, target, headers, body)
+        if status >= 400:
+            raise _error(status, raw)
+        parsed: Body = json.loads(raw) if raw else {}
+        return parsed
+
+    async def _exchange(
+        self, method: str, target: str, headers: Mapping[str, str], body: Body | None
+    ) -> tuple[int, bytes]:
         if method != "GET":
             self._fence()
+        url = self.configuration.host + target
         try:
             response = await self._api.rest_client.request(  # type: ignore[no-untyped-call]
                 method, url, headers=headers, body=body, _request_timeout=_REQUEST_TIMEOUT_S
             )
-            raw = await response.read()
+            return response.status, await response.read()
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            raise KubeUnavailable(0, type(error).__name__, f"{method} {path}: no answer from the API server") from error
-        if response.status >= 400:
-            raise _error(response.status, raw)
-        parsed: Body = json.loads(raw) if raw else {}
-        return parsed
+            problem = f"{method} {target}: no answer from the API server"
+            raise KubeUnavailable(0, type(error).__name__, problem) from error
 
 
 def _row(row: Mapping[str, Any], titles: list[str]) -> Row:

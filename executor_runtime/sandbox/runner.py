@@ -73,6 +73,11 @@ class Sandbox:
         """
         return self._warm.reserve(execution_id, limits.tmp_bytes) if self._warm is not None else None
 
+    def release(self, workspace: "Workspace") -> None:
+        """A reserved one that was given no job after all ends; nothing to do for all others."""
+        if self._warm is not None:
+            self._warm.release(workspace)
+
     async def keep(self) -> None:
         """Starts sandboxes ahead, and the fork server anew if it has ended; until cancelled."""
         if self._forks.server is None:

@@ -70,6 +70,11 @@ class WarmSandboxes:
         """The one that was reserved with this workspace, for its job; it is the caller's then."""
         return self._reserved.pop(workspace, None)
 
+    def release(self, workspace: "Workspace") -> None:
+        """Its job will not come; the workspace stays its owner's."""
+        if (started := self._reserved.pop(workspace, None)) is not None:
+            self._end(started)
+
     def look_again(self) -> None:
         """A job has ended: there may be time for a start."""
         self._changed.set()
@@ -130,12 +135,16 @@ class WarmSandboxes:
             self._changed.set()
 
     def _discard(self, started: Started) -> None:
+        """It ends, and its workspace goes."""
+        self._end(started, lambda: self._remove(started.workspace))
+
+    def _end(self, started: Started, then: Callable[[], None] = lambda: None) -> None:
         async def end() -> None:
             try:
                 await started.end()
             finally:
                 started.close()
-            await asyncio.to_thread(self._remove, started.workspace)
+            await asyncio.to_thread(then)
 
         task = asyncio.create_task(end(), name=f"end {started.workspace.path.name}")
         self._ending.add(task)

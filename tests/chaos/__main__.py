@@ -5,31 +5,36 @@ import asyncio
 import shutil
 import sys
 import tempfile
-import time
 from pathlib import Path
 
-from tests.chaos.run import run
+from tests.chaos.options import add_options, make_plan
+from tests.chaos.processes.world import open_world
+from tests.chaos.report import Report
+from tests.chaos.run import Plan, run
 
 
 def main() -> int:
     """Runs, prints the report."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, default=10)
-    parser.add_argument("--seed", type=int, default=int(time.time()))
-    parser.add_argument("--per-second", type=float, default=4)
-    parser.add_argument("--only", nargs="*", help="names of faults")
-    parser.add_argument("--keep", action="store_true", help="leaves the logs where they are")
+    add_options(parser, per_second=4)
+    parser.add_argument("--keep", action="store_true", help="leaves the logs where they are, also when all went well")
+    parser.add_argument("--bugs", action="store_true", help="with known bugs put in, which it has to find")
     options = parser.parse_args()
+    plan = make_plan(options)
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
     folder.chmod(0o755)
-    print(f"seed {options.seed}, logs in {folder}", flush=True)
-    try:
-        report = asyncio.run(run(folder, options.minutes * 60, options.seed, options.per_second, options.only))
-    finally:
-        if not options.keep:
-            shutil.rmtree(folder, ignore_errors=True)
-    print(report)
+    print(f"seed {plan.seed}, logs in {folder}", flush=True)
+    report = asyncio.run(_run(folder, plan, options.bugs))
+    if not options.keep and not report.violations:
+        shutil.rmtree(folder, ignore_errors=True)
     return 1 if report.violations else 0
+
+
+async def _run(folder: Path, plan: Plan, spoiled: bool) -> Report:
+    async with open_world(folder, spoiled=spoiled) as world:
+        report = await run(world, plan)
+        print(report, flush=True)
+    return report
 
 
 if __name__ == "__main__":

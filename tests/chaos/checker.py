@@ -10,8 +10,6 @@ from typing import Final as Constant
 from tests.chaos.evidence import Evidence, Final, Write
 
 TERMINAL: Constant = frozenset({"Succeeded", "Failed", "TimedOut", "Crashed", "Cancelled", "Rejected"})
-UNSTARTED: Constant = frozenset({"Rejected", "Cancelled"})
-"""Phases in which an Execution may have ended without any code having begun."""
 STATUS_OF: Constant = {
     "Succeeded": {"success"},
     "Failed": {"failed"},
@@ -30,6 +28,7 @@ def check(evidence: Evidence) -> list[str]:
         *_check_ends(evidence),
         *_check_starts(evidence),
         *_check_phases(evidence),
+        *_check_sessions(evidence),
         *_check_control_plane(evidence),
         *_check_removals(evidence),
         *_check_containers(evidence),
@@ -38,31 +37,50 @@ def check(evidence: Evidence) -> list[str]:
 
 
 def _check_ends(evidence: Evidence) -> Iterator[str]:
+    started = {start.execution_id for start in evidence.starts}
     for final in evidence.finals:
         if final.deleted_by_user and not final.present:
             continue
         if final.phase not in TERMINAL:
             yield f"{final.execution_id} has not ended: {final.phase or 'no phase'}"
-        elif final.finished_at is None or final.finished_at - final.created_at > final.bound_s:
-            yield f"{final.execution_id} ended later than {final.bound_s:g} s after its creation"
+        elif final.finished_at is None or _waited_s(evidence, final.created_at, final.finished_at) > final.bound_s:
+            yield f"{final.execution_id} ended later than {final.bound_s:g} s after its creation, outages not counted"
+        elif final.expected and final.phase not in final.expected | {"Crashed"}:
+            yield f"{final.execution_id} is {final.phase}, and its code allows only {', '.join(sorted(final.expected))}"
+        elif final.neighbour and final.phase not in final.expected and final.execution_id in started:
+            yield f"{final.execution_id} is {final.phase}, and ran where nothing was broken"
+        if final.untrue:
+            yield f"{final.execution_id} says what is not true: {final.untrue}"
+
+
+def _waited_s(evidence: Evidence, begun: float, ended: float) -> float:
+    """Seconds between the two in which nothing was broken."""
+    waited, at = 0.0, begun
+    for outage in sorted(evidence.outages, key=lambda outage: outage.begun):
+        waited += max(min(outage.begun, ended) - at, 0)
+        at = min(max(at, outage.ended), ended)
+    return waited + ended - at
 
 
 def _check_starts(evidence: Evidence) -> Iterator[str]:
-    started = Counter(start.execution_id for start in evidence.starts)
-    places = Counter((start.execution_id, start.executor_run) for start in evidence.starts)
-    for (execution_id, run), count in places.items():
+    marks = Counter((start.execution_id, start.attempt) for start in evidence.starts)
+    for (execution_id, attempt), count in marks.items():
         if count > 1:
-            yield f"{execution_id} was started {count} times by one run of an executor ({run})"
+            yield f"attempt {attempt} of {execution_id} was started {count} times"
+    highest: dict[str, int] = {}
+    for start in evidence.starts:
+        highest[start.execution_id] = max(start.attempt, highest.get(start.execution_id, 0))
     for final in evidence.finals:
-        count = started[final.execution_id]
-        if final.attempt > 1 + final.max_retries:
-            yield f"{final.execution_id} had {final.attempt} attempts, with maxRetries {final.max_retries}"
-        if count > max(final.attempt, 0):
-            yield f"{final.execution_id} was started {count} times in {final.attempt} attempts"
-        if count == 0 and final.phase in ("Succeeded", "Failed", "TimedOut"):
+        begun = highest.get(final.execution_id, 0)
+        if max(final.attempt, begun) > 1 + final.max_retries:
+            attempts = max(final.attempt, begun)
+            yield f"{final.execution_id} had {attempts} attempts, with maxRetries {final.max_retries}"
+        if begun > final.attempt:
+            yield f"attempt {begun} of {final.execution_id} was started, and it had only {final.attempt}"
+        if final.phase in ("Succeeded", "Failed", "TimedOut") and (final.execution_id, final.attempt) not in marks:
             yield f"{final.execution_id} is {final.phase}, and no executor has started it"
     known = {final.execution_id for final in evidence.finals}
-    for execution_id in started.keys() - known:
+    for execution_id in highest.keys() - known:
         yield f"{execution_id} was started, and nobody has created it"
 
 
@@ -78,6 +96,19 @@ def _check_phases(evidence: Evidence) -> Iterator[str]:
                 yield f"{uid} went back from attempt {before.attempt} to {after.attempt}"
             elif (before.phase, after.phase) == ("Running", "Running") and before.attempt != after.attempt:
                 yield f"{uid} was claimed for attempt {after.attempt} while attempt {before.attempt} ran"
+
+
+def _check_sessions(evidence: Evidence) -> Iterator[str]:
+    """Each turn of a session counts up what the one before has left: two at a time would give the same number."""
+    place = {(start.execution_id, start.attempt): start.executor_run for start in evidence.starts}
+    turns = Counter(
+        (final.session, place.get((final.execution_id, final.attempt), ""), final.turn)
+        for final in evidence.finals
+        if final.session and final.turn is not None
+    )
+    for (session, run, turn), count in turns.items():
+        if count > 1:
+            yield f"{count} Executions of session {session} had turn {turn} on {run or 'no executor'}"
 
 
 def _check_control_plane(evidence: Evidence) -> Iterator[str]:
@@ -117,15 +148,19 @@ def _check_removals(evidence: Evidence) -> Iterator[str]:
 def _check_containers(evidence: Evidence) -> Iterator[str]:
     if not evidence.relayed:
         return
-    told = Counter(str(body.get("pod_name", "")) for body in evidence.exited)
-    ended = Counter(run.pod for run in evidence.ended_containers)
-    for pod in told.keys() | ended.keys():
-        if told[pod] != ended[pod]:
-            yield f"{ended[pod]} containers of pod {pod} ended, and the Control Plane was told of {told[pod]}"
+    told = Counter(str(body.get("container_id", "")) for body in evidence.exited)
+    ended = {run.container_id: run for run in evidence.ended_containers}
+    for body in evidence.exited:
+        if str(body.get("container_id", "")) not in ended:
+            yield f"the Control Plane was told that a container of pod {body.get('pod_name')} ended, and it had not"
+    for container_id, run in ended.items():
+        times = told[container_id]
+        if times > 1 or (run.shown and times == 0):
+            yield f"container {container_id} of pod {run.pod} ended, and the Control Plane was told {times} times"
 
 
 def _check_residue(evidence: Evidence) -> Iterator[str]:
-    for what in evidence.before.keys() | evidence.after.keys():
+    for what in sorted(evidence.before.keys() | evidence.after.keys()):
         before, after = evidence.before.get(what, 0), evidence.after.get(what, 0)
         if after > before + _SLACK.get(what, 0):
             yield f"{what}: {before} before, {after} after"

@@ -10,9 +10,9 @@ class Start:
     """An executor has begun to run code: from its own log, out of the sandbox's reach."""
 
     execution_id: str
+    attempt: int
     executor_run: str
     """Which run of which executor process."""
-    at: float
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Told:
 
 @dataclass(frozen=True)
 class Final:
-    """An Execution as the API server has it in the end, or had it last."""
+    """An Execution as the API server has it in the end, or had it last. Times are Unix seconds."""
 
     uid: str
     execution_id: str
@@ -58,9 +58,18 @@ class Final:
     created_at: float
     finished_at: float | None
     bound_s: float
-    """Within which it must have ended, faults included."""
+    """Within which it must have ended; time in which something was broken is not counted."""
     present: bool = True
     deleted_by_user: bool = False
+    expected: frozenset[str] = frozenset()
+    """Phases that its code allows, where nothing crashed; empty: any."""
+    untrue: str = ""
+    """What its status says that its code cannot have said; empty: nothing."""
+    neighbour: bool = False
+    """Whether it ran where nothing was broken: it must not notice what happens elsewhere."""
+    session: str = ""
+    turn: int | None = None
+    """In a session: the number that its code found in the workspace and counted up."""
 
 
 @dataclass(frozen=True)
@@ -68,14 +77,24 @@ class ContainerRun:
     """One run of an executor's container that has ended."""
 
     pod: str
-    pod_uid: str
-    number: int
+    container_id: str
+    shown: bool = True
+    """Whether its pod's status ever named it. One that was cut off until its pod was deleted is known to nobody."""
+
+
+@dataclass(frozen=True)
+class Outage:
+    """Something was broken, or others were still taking over (Unix seconds)."""
+
+    begun: float
+    ended: float
 
 
 @dataclass
 class Evidence:
     """Everything."""
 
+    outages: list[Outage] = field(default_factory=list)
     finals: list[Final] = field(default_factory=list)
     starts: list[Start] = field(default_factory=list)
     writes: list[Write] = field(default_factory=list)
@@ -86,6 +105,7 @@ class Evidence:
     """Bodies of the ``container_exited`` calls that the Control Plane took, repeats by the same key left out."""
     before: Mapping[str, int] = field(default_factory=dict)
     after: Mapping[str, int] = field(default_factory=dict)
-    """Processes, sandboxes, descriptors, spools, busy slots: before the first and after the last Execution."""
+    """Processes, namespaces, descriptors, spools, busy slots, processes of ours that do not run: before the first and
+    after the last Execution."""
     relayed: bool = True
     """Whether a Control Plane was configured."""

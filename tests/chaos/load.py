@@ -8,30 +8,25 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from sandbox_executor_client import AsyncClient, ClientError, Execution, ExecutionSpec, NotFound, new_execution_id
+from sandbox_executor_client import AsyncClient, Execution, ExecutionSpec, NotFound, Unavailable, new_execution_id
 from tests.chaos.evidence import Final
+from tests.chaos.kinds import KINDS, SESSIONS, Kind
 
 _Given = TypeVar("_Given")
 _Got = TypeVar("_Got")
+_WEIGHTS = [kind.weight for kind in KINDS]
 
-_RETURNS = "def handler(event):\n    print('hello')\n    return event\n"
-_RAISES = "def handler(event):\n    raise ValueError('no')\n"
-_SLEEPS = "import time\ndef handler(event):\n    time.sleep(event)\n    return event\n"
-_LARGE = "def handler(event):\n    print('x' * 200_000)\n    return event\n"
-_GRACE_S = 150.0
-"""What the longest outage of this test, the waiting behind it and a busy machine may add."""
-_WEIGHTS = {"returns": 8, "raises": 2, "sleeps": 4, "times out": 1, "cancelled": 2, "deleted": 1, "ttl": 2, "large": 1}
+GRACE_S = 60.0
+"""What the queue behind an outage and a busy machine may add."""
 
 
 @dataclass
 class Created:
-    """One Execution, and the last that was seen of it."""
+    """One Execution, and the last that was seen of it. ``kind`` None: the watch was first."""
 
-    kind: str
     execution_id: str
-    timeout_s: int
     at: float
-    uid: str = ""
+    kind: Kind | None = None
     last: Execution | None = None
     present: bool = True
     finished_at: float | None = None
@@ -40,90 +35,73 @@ class Created:
 class Load:
     """Creates until told to stop; remembers everything."""
 
-    def __init__(self, client: AsyncClient, seed: int, per_second: float) -> None:
+    def __init__(
+        self, client: AsyncClient, seed: int, per_second: float, without: frozenset[str] = frozenset()
+    ) -> None:
+        """``without``: kinds that cannot run here."""
         self.created: dict[str, Created] = {}
         """By uid."""
         self._client = client
         self._random = random.Random(seed)
         self._pause_s = 1 / per_second
         self._tasks: set[asyncio.Task[None]] = set()
+        self._number = 0
 
     async def run(self) -> None:
         """Until cancelled."""
         while True:
-            self._spawn(self._create(self._random.choices(list(_WEIGHTS), list(_WEIGHTS.values()))[0]))
+            kind = self._random.choices(KINDS, _WEIGHTS)[0]
+            self._spawn(self._create(kind))
             await asyncio.sleep(self._pause_s)
 
     async def follow(self) -> None:
         """Keeps what is known of each up to date, until cancelled."""
         while True:
-            with contextlib.suppress(ClientError):
+            with contextlib.suppress(Unavailable):
                 async for change in self._client.watch():
                     self._see(change.execution, present=change.kind == "PRESENT")
             await asyncio.sleep(0.5)
 
     async def settle(self) -> None:
-        """Waits until every creation that was begun has come through."""
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        """Waits until every creation that was begun has come through; raises when one broke."""
+        await asyncio.gather(*self._tasks)
 
     def unfinished(self) -> list[Created]:
         """Those that have to end and have not, or have not been reported."""
         return [
             one
-            for one in self.created.values()
+            for one in list(self.created.values())
             if one.present and (one.last is None or not one.last.finished or not is_reported(one.last))
         ]
 
     def finals(self) -> list[Final]:
         """For the checker."""
-        return [
-            Final(
-                uid=uid,
-                execution_id=one.execution_id,
-                phase=one.last.phase if one.last else "",
-                attempt=one.last.attempt if one.last else 0,
-                max_retries=0,
-                reported=one.last is not None and is_reported(one.last),
-                created_at=one.at,
-                finished_at=one.finished_at,
-                bound_s=one.timeout_s + _GRACE_S,
-                present=one.present,
-                deleted_by_user=one.kind == "deleted",
-            )
-            for uid, one in self.created.items()
-        ]
+        return [_final(uid, one) for uid, one in self.created.items()]
 
     def _spawn(self, step: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(step)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _create(self, kind: str) -> None:
-        fields: dict[str, object] = {"code": _RETURNS, "language": "python", "event": 1, "timeout_seconds": 30}
-        if kind == "raises":
-            fields["code"] = _RAISES
-        elif kind == "large":
-            fields["code"] = _LARGE
-        elif kind in ("sleeps", "cancelled", "deleted", "times out"):
-            fields |= {"code": _SLEEPS, "event": 20 if kind != "sleeps" else self._random.choice([1, 3, 8])}
-        if kind == "times out":
-            fields["timeout_seconds"] = 2
-        if kind == "ttl":
-            fields["ttl_seconds_after_finished"] = 3
-        spec = ExecutionSpec(**fields, execution_id=new_execution_id())  # type: ignore[arg-type]
+    async def _create(self, kind: Kind) -> None:
+        spec = self._make_spec(kind)
         begun = time.time()
         made = await self._insist(self._client.create, spec)
         if made is None:
             return
-        one = self.created.setdefault(made.uid, Created(kind, made.execution_id, 30, begun, made.uid, made))
-        one.kind, one.timeout_s, one.at = kind, spec.timeout_seconds, begun  # the watch may have been first
-        if kind in ("cancelled", "deleted"):
+        one = self.created.setdefault(made.uid, Created(made.execution_id, begun, last=made))
+        one.kind, one.at = kind, begun  # the watch may have been first
+        if kind.stop:
             await asyncio.sleep(self._random.uniform(0.2, 4))
-            if kind == "cancelled":
-                await self._insist(self._client.cancel, made.name)
-            else:
-                await self._insist(self._client.delete, made.name)
+            await self._insist(self._client.cancel if kind.stop == "cancel" else self._client.delete, made.name)
+
+    def _make_spec(self, kind: Kind) -> ExecutionSpec:
+        self._number += 1
+        fields: dict[str, Any] = {"language": "python", "timeout_seconds": 30, "event": {}, **kind.fields}
+        fields["event"] = {**fields["event"], "number": self._number}
+        if kind.name == "has a turn":
+            fields["session_id"] = f"session-{self._random.randrange(SESSIONS)}"
+        return ExecutionSpec(**fields, execution_id=new_execution_id())
 
     async def _insist(self, call: Callable[[_Given], Awaitable[_Got]], given: _Given) -> _Got | None:
         """A Control Plane does not give up while the API server is away; None: it is gone."""
@@ -132,19 +110,40 @@ class Load:
                 return await call(given)
             except NotFound:
                 return None
-            except ClientError:
+            except Unavailable:
                 await asyncio.sleep(0.3)
 
     def _see(self, execution: Execution, *, present: bool) -> None:
-        one = self.created.get(execution.uid)
-        if one is None:
-            one = Created("", execution.execution_id, 30, time.time(), execution.uid)
-            self.created[execution.uid] = one
+        one = self.created.setdefault(execution.uid, Created(execution.execution_id, time.time()))
         one.present = present
         if present:
             one.last = execution
             if execution.finished and one.finished_at is None:
                 one.finished_at = time.time()
+
+
+def _final(uid: str, one: Created) -> Final:
+    spec = one.last.spec if one.last else {}
+    kind, last = one.kind, one.last
+    retries = int(spec.get("maxRetries") or 0)
+    return Final(
+        uid=uid,
+        execution_id=one.execution_id,
+        phase=last.phase if last else "",
+        attempt=last.attempt if last else 0,
+        max_retries=retries,
+        reported=last is not None and is_reported(last),
+        created_at=one.at,
+        finished_at=one.finished_at,
+        bound_s=int(spec.get("timeoutSeconds") or 30) * (1 + retries) + GRACE_S,
+        present=one.present,
+        deleted_by_user=kind is not None and kind.stop == "delete",
+        expected=kind.expected if kind else frozenset(),
+        untrue=kind.says(last) if kind and last and last.succeeded else "",
+        neighbour=kind is not None and kind.neighbour,
+        session=str(spec.get("sessionId") or ""),
+        turn=last.return_value if last and last.succeeded and spec.get("sessionId") else None,
+    )
 
 
 def is_reported(execution: Execution) -> bool:

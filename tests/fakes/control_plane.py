@@ -69,11 +69,14 @@ class Call:
 class FakeControlPlane:
     """One server; ``url`` is its ``CONTROL_PLANE_URL``."""
 
-    def __init__(self, tokens: set[str] | None = None, prefix: str = "", port: int = 0) -> None:
+    def __init__(
+        self, tokens: set[str] | None = None, prefix: str = "", port: int = 0, host: str = "127.0.0.1"
+    ) -> None:
         """``tokens`` None: any is good, also none. ``port`` 0: a free one; another: to come back where one was."""
         self.tokens = tokens
         self.calls: list[Call] = []
         self.port = port
+        self._host = host
         self._prefix = prefix
         self._programs: dict[Kind, deque[Answer]] = defaultdict(deque)
         self._constant: dict[Kind, Answer] = {}
@@ -84,7 +87,7 @@ class FakeControlPlane:
     @property
     def url(self) -> str:
         """With the path prefix, if there is one."""
-        return f"http://127.0.0.1:{self.port}{self._prefix}"
+        return f"http://{self._host}:{self.port}{self._prefix}"
 
     def program(self, kind: Kind, *answers: Answer) -> None:
         """The next calls of this kind get these, one each."""
@@ -118,7 +121,7 @@ class FakeControlPlane:
         app.router.add_route("*", "/{path:.*}", self._handle)
         self._runner = web.AppRunner(app, shutdown_timeout=0.1, access_log=None)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True)
+        site = web.TCPSite(self._runner, self._host, self.port, reuse_address=True)
         await site.start()
         self.port = self._runner.addresses[0][1]
         return self

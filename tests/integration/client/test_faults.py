@@ -10,7 +10,7 @@ import pytest
 import yaml
 from aiohttp import web
 
-from sandbox_executor_client import AsyncClient, ExecutionSpec, NotConfigured, Unavailable, new_execution_id
+from sandbox_executor_client import AsyncClient, ExecutionSpec, Forbidden, NotConfigured, Unavailable, new_execution_id
 from sandbox_executor_client.kube import load_configuration
 
 SPEC = ExecutionSpec(language="python", code="def handler(event): return event")
@@ -138,6 +138,20 @@ async def test_an_api_server_that_stays_away_is_an_error_in_the_end(
     assert len(server.requests) == 4
 
 
+async def test_a_refusal_of_an_api_server_that_is_starting_is_no_verdict(
+    client: AsyncClient, server: BrokenServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It refuses everybody until it has read who may do what, and is not ready before."""
+    monkeypatch.setattr("sandbox_executor_client.kube._BACKOFF_S", (0.01,) * 3)
+    await client.create(SPEC, name="x")
+    refuses, not_ready, ready = fails(403), fails(403), fails(200)
+    server.answers = [refuses, not_ready, refuses, ready, server.work]
+    assert (await client.get("x")).uid == "u1"
+    server.answers = [refuses, ready, refuses]
+    with pytest.raises(Forbidden):
+        await client.get("x")
+
+
 async def test_a_redirect_is_not_followed_with_the_token(client: AsyncClient, server: BrokenServer) -> None:
     seen: list[str] = []
 
@@ -177,6 +191,9 @@ async def test_a_wait_outlives_every_way_in_which_a_watch_ends(
         lambda request: says(request, bookmark, gone),
         server.work,  # list
         fails(410),
+        server.work,
+        fails(403),  # it is starting
+        fails(403),
         server.work,
         garbage,
         server.work,

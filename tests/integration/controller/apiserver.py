@@ -124,14 +124,27 @@ class ApiServer:
                 process.wait()
 
     def kill(self, name: str) -> None:
-        """SIGKILL to ``etcd`` or ``kube-apiserver``; ``revive`` brings it back as it was."""
+        """SIGKILL to ``etcd`` or ``kube-apiserver``; ``restart`` brings it back."""
         self._processes[name].kill()
         self._processes[name].wait()
 
-    def revive(self, name: str) -> None:
-        """Starts it again on its data, and waits until the API server is ready."""
+    def ended(self) -> list[str]:
+        """Which of the two do not run."""
+        return [name for name, process in self._processes.items() if process.poll() is not None]
+
+    def restart(self, name: str) -> None:
+        """Starts one again on its data, and waits for nothing."""
         self._spawn(name)
-        self._wait()
+
+    def ready(self) -> bool:
+        """Whether the API server says so."""
+        try:
+            request = urllib.request.Request(self.url + "/readyz")
+            request.add_header("Authorization", f"Bearer {self.token}")
+            urllib.request.urlopen(request, timeout=2, context=_no_verification()).close()
+        except OSError:
+            return False
+        return True
 
     def write_kubeconfig(self, path: Path, token: str) -> None:
         """A kubeconfig for a bearer token."""
@@ -205,13 +218,9 @@ class ApiServer:
             for process in self._processes.values():
                 if process.poll() is not None:
                     raise RuntimeError(f"a process of the API server ended: see the logs in {self.folder}")
-            try:
-                request = urllib.request.Request(self.url + "/readyz")
-                request.add_header("Authorization", f"Bearer {self.token}")
-                urllib.request.urlopen(request, timeout=2, context=_no_verification()).close()
+            if self.ready():
                 return
-            except (OSError, urllib.error.URLError):
-                time.sleep(0.2)
+            time.sleep(0.2)
         raise RuntimeError(f"the API server was not ready in time: see the logs in {self.folder}")
 
 

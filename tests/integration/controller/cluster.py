@@ -219,8 +219,10 @@ class Cluster:
         created: Object = await self.call("POST", names.pools_path(), body)
         return created
 
-    async def add_pod(self, name: str, pool: str, port: int, concurrency: int = 4, ip: str = "127.0.0.1") -> None:
-        """Plays the Deployment's controller and the kubelet: a pod of the pool that is Ready."""
+    async def add_pod(
+        self, name: str, pool: str, port: int, concurrency: int = 4, ip: str = "127.0.0.1", *, ready: bool = True
+    ) -> None:
+        """Plays the Deployment's controller and the kubelet: a pod of the pool that is Ready, or none has looked at."""
         body = {
             "apiVersion": "v1",
             "kind": "Pod",
@@ -243,7 +245,8 @@ class Cluster:
             },
         }
         await self.call("POST", names.core_path(NAMESPACE, "pods"), body)
-        await self.set_pod_status(name, ip=ip)
+        if ready:
+            await self.set_pod_status(name, ip=ip)
 
     async def set_pod_status(
         self, name: str, *, ready: bool = True, ip: str = "127.0.0.1", phase: str = "Running", **container: Any

@@ -6,7 +6,7 @@ import pytest
 from kubernetes.aio.client import Configuration
 
 from controller.clients.kube import KubeClient
-from controller.errors import KubeUnavailable, NotLeader
+from controller.errors import KubeError, KubeUnavailable, NotLeader
 
 
 def refuse() -> None:
@@ -40,3 +40,47 @@ async def test_every_kind_of_write_stops_at_the_fence(client: KubeClient) -> Non
 async def test_reads_do_not(client: KubeClient) -> None:
     with pytest.raises(KubeUnavailable):
         await client.get("/a")
+
+
+class Server:
+    """Stands for the official client's transport: gives these answers, and notes what was asked."""
+
+    def __init__(self, *statuses: int) -> None:
+        self.statuses = list(statuses)
+        self.asked: list[str] = []
+
+    async def request(self, method: str, url: str, **_options: object) -> "Server":
+        self.asked.append(f"{method} {url.removeprefix('http://127.0.0.1:1')}")
+        self.status = self.statuses.pop(0)
+        return self
+
+    async def read(self) -> bytes:
+        return b"{}"
+
+    async def close(self) -> None:
+        return
+
+
+async def test_a_refusal_of_a_server_that_is_starting_is_no_verdict(
+    client: KubeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It refuses everybody until it has read who may do what, and is not ready before."""
+    server = Server(403, 403)
+    monkeypatch.setattr(client._api, "rest_client", server)
+    with pytest.raises(KubeUnavailable):
+        await client.get("/secret")
+    assert server.asked == ["GET /secret", "GET /readyz"]
+
+
+async def test_a_refusal_from_before_it_was_ready_is_asked_for_again(
+    client: KubeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client._api, "rest_client", Server(403, 200, 200))
+    assert await client.get("/secret") == {}
+
+
+async def test_a_server_that_is_ready_means_its_refusal(client: KubeClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client._api, "rest_client", Server(403, 200, 403))
+    with pytest.raises(KubeError) as refused:
+        await client.get("/secret")
+    assert (type(refused.value), refused.value.status) == (KubeError, 403)

@@ -15,6 +15,8 @@ class Wire:
         self.port = port
         self._target = target
         self._cut = False
+        self._flows = asyncio.Event()
+        self._flows.set()
         self._open: set[asyncio.StreamWriter] = set()
         self._server: asyncio.Server | None = None
 
@@ -33,9 +35,14 @@ class Wire:
         self._cut = True
         self._break_all()
 
+    def stall(self) -> None:
+        """Nothing comes through and nothing breaks, as where packets are dropped; what was on its way comes late."""
+        self._flows.clear()
+
     def mend(self) -> None:
         """Carries again."""
         self._cut = False
+        self._flows.set()
 
     def break_open(self) -> None:
         """Open connections break; new ones work."""
@@ -47,6 +54,7 @@ class Wire:
                 writer.transport.abort()
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await self._flows.wait()
         target = None if self._cut else self._target()
         if target is None:
             writer.transport.abort()
@@ -60,18 +68,21 @@ class Wire:
         self._open |= ends
         try:
             await asyncio.wait(
-                [asyncio.ensure_future(_pump(reader, far_writer)), asyncio.ensure_future(_pump(far_reader, writer))]
+                [
+                    asyncio.ensure_future(self._pump(reader, far_writer)),
+                    asyncio.ensure_future(self._pump(far_reader, writer)),
+                ]
             )
         finally:
             self._open -= ends
             for end in ends:
                 end.transport.abort()
 
-
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(OSError):
-        while chunk := await reader.read(_CHUNK_BYTES):
-            writer.write(chunk)
-            await writer.drain()
-    with contextlib.suppress(OSError, RuntimeError):
-        writer.write_eof()
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while chunk := await reader.read(_CHUNK_BYTES):
+                await self._flows.wait()
+                writer.write(chunk)
+                await writer.drain()
+        with contextlib.suppress(OSError, RuntimeError):
+            writer.write_eof()

@@ -1,0 +1,37 @@
+"""Everything is broken once, two things at a time, while Executions run; the long run is ``make chaos``."""
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.chaos.processes.bugs import FOUND_BY
+from tests.chaos.processes.faults import FAULTS
+from tests.integration.controller.apiserver import ROOT
+
+_LIMIT_S = 540
+pytestmark = [pytest.mark.sandbox, pytest.mark.timeout(_LIMIT_S + 30)]
+
+
+def run(*words: str) -> subprocess.CompletedProcess[str]:
+    """In a process of its own: it adopts orphans, so that it can count them."""
+    command = [sys.executable, "-m", "tests.chaos", "--once", "--seed", "1", *words]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=_LIMIT_S, check=False)
+
+
+def test_no_promise_is_broken_whatever_breaks(capsys: pytest.CaptureFixture[str]) -> None:
+    done = run()
+    with capsys.disabled():
+        print(f"\n{done.stdout}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"\n{len(FAULTS)} faults on " in done.stdout
+    assert done.stdout.endswith("\n0 promises broken\n")
+
+
+def test_bugs_that_are_put_in_are_found() -> None:
+    """Or the test above would prove nothing. Executors die, and the Control Plane is away for a while."""
+    faults = (*["executor killed"] * 5, "pod lost", "node cut off", "Control Plane cut off")
+    done = run("--bugs", "--per-second", "8", "--only", *faults)
+    assert done.returncode == 1, done.stdout + done.stderr
+    missed = {bug for bug, line in FOUND_BY.items() if line not in done.stdout}
+    assert not missed, done.stdout + done.stderr
