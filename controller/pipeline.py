@@ -35,7 +35,7 @@ from controller.pods import Pods
 from controller.report_tokens import ReportTokens
 from controller.resources import Execution, Pool
 from controller.status import RETRYING, SCHEDULED, condition_of
-from controller.termination import LOST
+from controller.termination import LOST, explain
 from controller.tracking import Ended, Mark, Registry, Stage, Tracked
 from controller.writer import StatusWriter, Written
 
@@ -358,7 +358,8 @@ class Pipeline:
 
     async def finish(self, tracked: Tracked, attempt: int, report: ResultReport) -> bool:
         """Folds a result in; False when the Execution had ended otherwise or is gone."""
-        fact = ResultSeen(attempt, report, self._with.now(), _may_retry(tracked))
+        told = explain(report, self.pods.get(tracked.status.pod_name or ""))
+        fact = ResultSeen(attempt, told, self._with.now(), _may_retry(tracked))
         if tracked.stage is Stage.RUNNING:
             if report.status == "crashed":
                 self._hush(tracked.status.pod_name or "")  # it is about to exit: another attempt shall not go there
@@ -478,5 +479,5 @@ def _refusal(verdict: Rejected, now: datetime) -> Refused:
 
 
 def mark_of(report: ResultReport) -> Mark:
-    """What a repeated report has in common with the first."""
-    return (report.reason, report.exit_code)
+    """What a repeated report has in common with the first. Of a crash the status may know more than the report."""
+    return ("Crashed" if report.status == "crashed" else report.reason, report.exit_code)

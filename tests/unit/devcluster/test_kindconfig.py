@@ -70,8 +70,7 @@ def test_the_api_server_notes_who_touches_secrets_whichever_kubeadm_version_kind
     (mount,) = control_plane["extraMounts"]
     assert mount["hostPath"] == "/state/audit-policy.json"
     patches = {
-        patch["apiVersion"]: patch["apiServer"]
-        for patch in map(json.loads, control_plane["kubeadmConfigPatches"][:2])
+        patch["apiVersion"]: patch["apiServer"] for patch in map(json.loads, control_plane["kubeadmConfigPatches"][:2])
     }
     as_map = patches["kubeadm.k8s.io/v1beta3"]["extraArgs"]
     as_list = {item["name"]: item["value"] for item in patches["kubeadm.k8s.io/v1beta4"]["extraArgs"]}
