@@ -70,9 +70,9 @@ def removed(pod: Pod) -> Termination:
     return replace(LOST, message=message)
 
 
-def explain(report: ResultReport, pod: Pod | None) -> ResultReport:
+def explain(report: ResultReport, pod: Pod) -> ResultReport:
     """An executor that reports its crash knows that it was told to end, and not why: its pod does."""
-    if pod is None or report.status != "crashed" or not (pod.evicted or pod.leaving):
+    if report.status != "crashed" or not (pod.evicted or pod.leaving):
         return report
     told = _evicted(pod, LOST) if pod.evicted else None
     reason = told.reason if told else report.reason

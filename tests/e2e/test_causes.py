@@ -126,7 +126,7 @@ def test_preempted(
 
 
 def _degraded(tools: Tools, name: str) -> Object:
-    found = condition(tools.get("executorpool", name)["status"], "Degraded")
+    found = condition(tools.get("executorpool", name).get("status", {}), "Degraded")
     return found if found.get("status") == "True" else {}
 
 

@@ -1,6 +1,7 @@
 """Why a pod is to go, as its pool and the pool's other pods show at the moment when it is marked."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ from controller.termination import explain
 from tests.unit.controller.builders import make_pod, make_pool, make_report
 
 OLD = replace(make_pod("old"), template="one")
-TAINTED = {
+TAINTED: dict[str, Any] = {
     "conditions": [{"type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager", "message": "x"}]
 }
 
@@ -75,4 +76,3 @@ def test_nothing_else_that_an_executor_reports_is_changed() -> None:
     succeeded, crashed = make_report(), make_report(status="crashed", reason="PodTerminated", exit_code=-1)
     assert explain(succeeded, replace(OLD, evicted="low on memory")) is succeeded
     assert explain(crashed, OLD) is crashed
-    assert explain(crashed, None) is crashed

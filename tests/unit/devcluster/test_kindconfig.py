@@ -18,7 +18,8 @@ def test_the_second_node_is_spare_and_the_first_takes_everything_else() -> None:
     first, spare = build_config(nodes=2, audit_policy=Path("/state/audit-policy.json"))["nodes"]
     assert (first["role"], spare["role"]) == ("control-plane", "worker")
     untainted = [patch for patch in first["kubeadmConfigPatches"] if "kind: InitConfiguration" in patch]
-    assert len(untainted) == 1 and "taints: []" in untainted[0]
+    assert len(untainted) == 1
+    assert "taints: []" in untainted[0]
     (tainted,) = spare["kubeadmConfigPatches"]
     assert spare["labels"] == {SPARE: ""}
     assert f"{{key: {SPARE}, effect: NoSchedule}}" in tainted
