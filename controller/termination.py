@@ -90,6 +90,11 @@ def _evicted(pod: Pod, termination: Termination) -> Termination:
 
 
 def last_words(log: str) -> str:
-    """The last line for a person in the end of a container's log; its log records are JSON, and are passed over."""
-    lines = (line.strip() for line in reversed(log.splitlines()))
-    return next((line[:500] for line in lines if line and not line.startswith("{")), "")
+    """The last line for a person in the end of a container's log; its log records are JSON, and are passed over.
+
+    So is what is left of a record at the start: the kubelet keeps the last 2 KiB.
+    """
+    lines = [line.strip() for line in log.splitlines()]
+    if lines and lines[0].endswith("}"):
+        del lines[0]
+    return next((line[:500] for line in reversed(lines) if line and not line.startswith("{")), "")

@@ -2,6 +2,7 @@
 
 import json
 import secrets
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,6 +30,11 @@ class ControlPlane:
         path = f"/api/v1/namespaces/{SYSTEM_NAMESPACE}/services/{NAME}:{PORT}/proxy/"
         entries: list[Object] = json.loads(self.tools.kubectl("get", "--raw", path))
         return [entry for entry in entries if entry["kind"] == kind and subject in (None, entry["subject"])]
+
+    def assert_one_exit_a_run(self) -> None:
+        """Of no container run it was told twice that it has ended."""
+        told_exits = Counter(entry["subject"] for entry in self.calls("exited"))
+        assert {subject: count for subject, count in told_exits.items() if count > 1} == {}
 
     def scale(self, replicas: int) -> None:
         """Goes away with all that it knows, or comes back."""

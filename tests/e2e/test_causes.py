@@ -8,8 +8,8 @@ import yaml
 
 from tests.e2e.cluster import Object, Tenant, Tools, condition, eventually
 from tests.e2e.conftest import InNode
-from tests.e2e.control_plane import ControlPlane, listening
-from tests.e2e.victims import SPARE, Victim, assert_one_exit_a_run, make_pool, on_spare_node
+from tests.e2e.control_plane import ControlPlane
+from tests.e2e.victims import SPARE, Victim, make_pool, on_spare_node
 
 _SHORT_OF_MEMORY = {
     "evictionSoft": {"memory.available": "100Ti"},
@@ -18,14 +18,6 @@ _SHORT_OF_MEMORY = {
 }
 """A soft threshold: a hard one is taken off what may be allocated, and no kubelet starts with one above its memory."""
 _SLEEPS_BRIEFLY = "import time\ndef handler(event):\n    time.sleep(8)\n    return 'slept'\n"
-
-
-@pytest.fixture(scope="module")
-def control_plane(request: pytest.FixtureRequest, installed: Tools) -> Iterator[ControlPlane]:
-    """A Control Plane that listens, and the release told of it."""
-    with listening(installed, request.config) as found:
-        yield found
-        assert_one_exit_a_run(found)
 
 
 @pytest.fixture

@@ -1,18 +1,7 @@
 """A Control Plane in the cluster hears of everything once, also of what ended while it was away."""
 
-from collections.abc import Iterator
-
-import pytest
-
 from tests.e2e.cluster import EXECUTOR_PODS, SYSTEM_NAMESPACE, Object, Tenant, Tools, condition, eventually
-from tests.e2e.control_plane import ControlPlane, assert_heard, listening, told
-
-
-@pytest.fixture(scope="module")
-def control_plane(request: pytest.FixtureRequest, installed: Tools) -> Iterator[ControlPlane]:
-    """A Control Plane that listens, and the release told of it."""
-    with listening(installed, request.config) as found:
-        yield found
+from tests.e2e.control_plane import ControlPlane, assert_heard, told
 
 
 def test_a_result_is_told_as_it_stands_in_the_status(tenant: Tenant, control_plane: ControlPlane) -> None:

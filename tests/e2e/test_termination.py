@@ -3,14 +3,10 @@
 What makes Kubernetes end one is in ``test_causes``.
 """
 
-from collections.abc import Iterator
-
-import pytest
-
-from tests.e2e.cluster import SYSTEM_NAMESPACE, Tenant, Tools, condition
+from tests.e2e.cluster import SYSTEM_NAMESPACE, Tenant, condition, execution
 from tests.e2e.conftest import InNode
-from tests.e2e.control_plane import ControlPlane, listening
-from tests.e2e.victims import Victim, assert_one_exit_a_run, make_pool
+from tests.e2e.control_plane import ControlPlane
+from tests.e2e.victims import Victim, make_pool
 
 _TIGHT = "144Mi"
 _PRINTS_MUCH = """
@@ -42,14 +38,6 @@ def handler(event):
         file.seek(0)
         return file.read()
 """
-
-
-@pytest.fixture(scope="module")
-def control_plane(request: pytest.FixtureRequest, installed: Tools) -> Iterator[ControlPlane]:
-    """A Control Plane that listens, and the release told of it."""
-    with listening(installed, request.config) as found:
-        yield found
-        assert_one_exit_a_run(found)
 
 
 def _executor_pid(victim: Victim, in_node: InNode) -> int:
@@ -112,15 +100,15 @@ def test_an_executor_that_runs_out_of_memory(tenant: Tenant, pool_name: str, con
     """Its cgroup's limit is reached by what the executor itself keeps of the streams; user code stays small."""
     limits = {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": _TIGHT}}
     make_pool(tenant.tools, pool_name, concurrency=16, resources=limits)
-    victims = [Victim(tenant, f"small-{number}", pool=pool_name, code=_PRINTS_MUCH) for number in range(12)]
-    tenant.finished(*(victim.name for victim in victims), timeout_s=120)
-    ends = {victim.name: condition(tenant.status(victim.name), "Finished")["reason"] for victim in victims}
-    print(f"\n{ends}")
-    crashed = [victim for victim in victims if ends[victim.name] == "OutOfMemory"]
-    assert crashed, ends
-    for victim in crashed:
-        victim.crashed("OutOfMemory", victim.pod, "ran out of memory")
-    crashed[0].heard(control_plane, 137, "oom_killed")
+    victim = Victim(tenant, "bystander", pool=pool_name)
+    printers = [f"prints-{number}" for number in range(8)]
+    tenant.apply(*(execution(name, _PRINTS_MUCH, pool=pool_name) for name in printers))
+    message = condition(victim.crashed("OutOfMemory", victim.pod, "ran out of memory"), "Finished")["message"]
+    assert "event_type" not in message, "nothing of the log's records"
+    victim.heard(control_plane, 137, "oom_killed")
+    tenant.finished(*printers)
+    assert {condition(tenant.status(name), "Finished")["reason"] for name in printers} == {"OutOfMemory"}
+    assert tenant.run("next", "def handler(event): return 1", pool=pool_name)["phase"] == "Succeeded"
 
 
 def test_an_infrastructure_failure_is_repeated_when_that_is_asked_for(tenant: Tenant, in_node: InNode) -> None:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import pytest
 import yaml
 
-from tests.e2e.chart import upgraded
+from tests.e2e.chart import chart_words, upgraded
 from tests.e2e.cluster import (
     CONTROLLER_PODS,
     EXECUTOR_PODS,
@@ -17,7 +17,6 @@ from tests.e2e.cluster import (
     Tools,
     eventually,
 )
-from tests.e2e.conftest import chart_words
 from tests.e2e.stream import Logs, Stream, longest_pause_s
 
 _CRDS = REPOSITORY / "deploy/helm/sandbox-executor/crds"

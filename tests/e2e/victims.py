@@ -1,6 +1,5 @@
 """Executions whose executor is about to end, and all that is said of it afterwards: status, Events, Control Plane."""
 
-from collections import Counter
 from typing import Any
 
 import yaml
@@ -86,9 +85,3 @@ def on_spare_node(**template: Any) -> Object:
         ),
     ]
     return {"nodeSelector": {SPARE: ""}, "tolerations": tolerations, **template}
-
-
-def assert_one_exit_a_run(control_plane: ControlPlane) -> None:
-    """No container run was told as ended twice."""
-    told_exits = Counter(entry["subject"] for entry in control_plane.calls("exited"))
-    assert {subject: count for subject, count in told_exits.items() if count > 1} == {}
