@@ -85,7 +85,7 @@ def _because(pod: Pod) -> str:
 
 
 def _evicted(pod: Pod, termination: Termination) -> Termination:
-    message = f"the executor pod {pod.name} was evicted: {pod.evicted}"
+    message = f"the executor pod {pod.name} was evicted: {pod.evicted.rstrip(' .')}"
     return Termination(termination.exit_reason, termination.exit_code, "Evicted", message)
 
 
