@@ -6,7 +6,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
@@ -60,9 +60,10 @@ class Stream:
             if status[name]["phase"] == "Succeeded":
                 assert status[name]["returnValue"] == name
         begun = _begun((logs or Logs(self._tenant.tools)).read())
-        assert {execution_id: count for execution_id, count in begun.items() if count > 1} == {}
+        repeated = {execution_id: where for execution_id, where in begun.items() if len(where) > 1}
+        assert not repeated, repeated
         succeeded = {status[name]["executionId"] for name in self.created if status[name]["phase"] == "Succeeded"}
-        assert succeeded <= set(begun)
+        assert succeeded <= set(begun), "the logs are not whole"
         return sorted(datetime.fromisoformat(status[name]["startTime"]) for name in self.created)
 
 
@@ -91,21 +92,23 @@ class Logs:
                     process.wait()
             self._kept |= {name: Path(folder, name).read_text().splitlines() for name in followed}
 
-    def read(self) -> Iterator[str]:
-        """All lines, once each."""
+    def read(self) -> Iterator[tuple[str, str]]:
+        """All lines, once each, with the pods that have said them."""
         present = {pod["metadata"]["name"] for pod in self._tools.pods(EXECUTOR_PODS)}
         for name in present:
             log = self._tools.kubectl("logs", "-n", SYSTEM_NAMESPACE, name, "--tail=-1")
-            yield from log.splitlines()
+            yield from ((name, line) for line in log.splitlines())
         for name in self._kept.keys() - present:
-            yield from self._kept[name]
+            yield from ((name, line) for line in self._kept[name])
 
 
-def _begun(lines: Iterable[str]) -> Counter[str]:
-    """How often each execution id was begun."""
-    found: Counter[str] = Counter()
-    for line in filter(lambda line: '"execution_started"' in line, lines):
-        found[json.loads(line)["execution_id"]] += 1
+def _begun(lines: Iterable[tuple[str, str]]) -> dict[str, list[tuple[str, str]]]:
+    """For each execution id the pods on which it was begun, and when."""
+    found: defaultdict[str, list[tuple[str, str]]] = defaultdict(list)
+    for pod, line in lines:
+        if '"execution_started"' in line:
+            record = json.loads(line)
+            found[record["execution_id"]].append((pod, record["timestamp"]))
     return found
 
 

@@ -182,8 +182,10 @@ def test_a_node_that_is_lost(
     make_pool(tenant.tools, pool_name, podTemplate=on_spare_node())
     victim = Victim(tenant, "lost", pool=pool_name)
     node_power.cut(spare_node)
+    assert tenant.run("elsewhere", "def handler(event): return 1")["phase"] == "Succeeded"
     victim.crashed("ExecutorLost", "nothing was heard", victim.pod, spare_node, timeout_s=120)
     victim.heard(control_plane, -1, "error", timeout_s=120)
+    assert _degraded(tenant.tools, pool_name)["reason"] == "Unschedulable", "the pod that shall replace it"
     node_power.restore(spare_node)
     assert tenant.run("after", "def handler(event): return 1", pool=pool_name)["podName"] != victim.pod
 

@@ -1,7 +1,7 @@
 """Chart and CRDs, upgraded in place: tokens stay, and Executions go on, none lost and none begun twice."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import pytest
 import yaml
@@ -56,9 +56,11 @@ def test_an_upgrade_under_load_loses_and_repeats_nothing(tenant: Tenant, request
     tools, stream, logs = tenant.tools, Stream(tenant), Logs(tenant.tools)
     before = _names(tools, CONTROLLER_PODS) | _names(tools, _DEFAULT_PODS)
     values = ("controller.podLabels.version=two", "defaultPool.podTemplate.labels.version=two")
-    with logs.follow(), stream.flowing(), _newer_crds(tools), upgraded(tools, request.config, *values):
-        eventually(lambda: len(_of_version_two(tools)) == 4, timeout_s=120, interval_s=1)
-        with logs.follow():
+    with ExitStack() as following:
+        following.enter_context(logs.follow())
+        with stream.flowing(), _newer_crds(tools), upgraded(tools, request.config, *values):
+            eventually(lambda: len(_of_version_two(tools)) == 4, timeout_s=120, interval_s=1)
+            following.enter_context(logs.follow())
             assert not before & _of_version_two(tools)
             created = len(stream.created)
             eventually(lambda: len(stream.created) > created + 10, timeout_s=30)
