@@ -230,6 +230,9 @@ class Health(BaseModel):
     version: str
     uptime_seconds: float = Field(ge=0)
     active_executions: int = Field(ge=0)
+    unsent_reports: int = Field(
+        default=0, ge=0, description="Results that the Control Plane has not taken yet; they go with this executor."
+    )
     isolation: IsolationLevel
     limits_enforcement: LimitsEnforcement = Field(
         default="watchdog",

@@ -29,6 +29,7 @@ from controller.leadership import Candidate, Leadership
 from controller.logs import get_logger
 from controller.metrics import Metrics
 from controller.namespaces import NamespaceGate
+from controller.notices import Notices
 from controller.orphans import Orphans
 from controller.pipeline import Collaborators, Pipeline
 from controller.pool_keeper import PoolKeeper
@@ -108,6 +109,7 @@ class Application:
                 events=events,
                 metrics=metrics,
                 namespaces=NamespaceGate(self._kube),
+                notices=Notices(self._kube, settings.operator_namespace),
                 secret_namespaces=settings.namespaces_with_secrets,
                 now=now,
             )

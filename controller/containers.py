@@ -5,17 +5,19 @@ that only when it comes from that pod's address: the token that it shows is shar
 and one that has been captured must not be able to say that another has ended.
 """
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime
-from typing import Literal
+from datetime import datetime, timedelta
+from typing import Final, Literal
 
 from contracts.control_plane_api import ContainerExited, ExitReason
 from contracts.pool import MAX_STATUS_CONTAINERS, PoolContainer
 from controller.resources import Pod, Pool
-from controller.termination import LOST, Termination, classify
+from controller.termination import LOST, Termination, classify, removed
 
 Heard = Literal["Ready", "Exited"]
+_KUBELET_DELAY: Final = timedelta(seconds=30)
+"""How much longer than a pod's grace period a busy kubelet may take to end it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +102,8 @@ class ContainerRuns:
             # Whoever has just started cannot know whether an end before the present run was told: it was long ago.
             self._see_end(pod, ended.container_id, new=not (first and pod.running))
         if pod.finished or (ended is not None and not ended.container_id and not pod.running):
-            self._close_open(pod.uid, pod)
+            for run in self._open_of(pod.uid):
+                self._close(run, _how(pod, run.container_id))
         if pod.container_id and not pod.finished and self._last_ended.get(pod.uid) != pod.container_id:
             self._see_running(pod, ready)
 
@@ -119,11 +122,20 @@ class ContainerRuns:
             if run.pod_uid not in uids:
                 self._close(run, LOST)
 
+    def give_up(self, pods: Iterable[Pod], now: datetime) -> None:
+        """Ends the runs of pods that should be gone by now: whoever ran them, their node, is not there."""
+        for pod in pods:
+            if pod.gone_by is not None and now > pod.gone_by + _KUBELET_DELAY and pod.running:
+                message = f"the executor pod {pod.name} does not end: node {pod.node or '?'} seems to be lost"
+                for run in self._open_of(pod.uid):
+                    self._close(run, replace(LOST, message=message))
+
     def say_exited(self, pod: Pod, peer: str, said: ContainerExited) -> None:
         """An executor says that it ends; believed when the call comes from its pod."""
         run = self._runs.get(f"{pod.uid}/{pod.container_id}")
         if run is not None and run.exit is None and peer == pod.ip:
-            message = f"the executor on pod {pod.name} ends, as it says itself"
+            why = f": {pod.evicted or pod.leaving}" if pod.evicted or pod.leaving else ""
+            message = f"the executor on pod {pod.name} ends, as it says itself{why}"
             self._close(run, Termination(said.exit_reason, said.exit_code, "", message))
 
     def told(self, run: Run, what: Heard) -> None:
@@ -155,10 +167,8 @@ class ContainerRuns:
             run.ready = self._now()
             self._tell(run)
 
-    def _close_open(self, uid: str, pod: Pod) -> None:
-        for run in self._open():
-            if run.pod_uid == uid:
-                self._close(run, _how(pod, run.container_id))
+    def _open_of(self, uid: str) -> list[Run]:
+        return [run for run in self._open() if run.pod_uid == uid]
 
     def _open(self) -> list[Run]:
         return [run for run in self._runs.values() if run.exit is None]
@@ -186,7 +196,8 @@ def _how(pod: Pod | None, container_id: str) -> Termination:
     """How this run ended, as far as the pod says something about this one and not about another."""
     if pod is not None and pod.terminated is not None and pod.terminated.container_id not in ("", container_id):
         pod = replace(pod, terminated=None)
-    return classify(pod)
+    how = classify(pod)
+    return removed(pod) if pod is not None and how is LOST and pod.running else how
 
 
 def _to_row(run: Run) -> PoolContainer:

@@ -43,6 +43,7 @@ class Deadlines:
         """Starts what the time asks for: long waits are told, overdue and silent ones are asked about."""
         self._pipeline.tell_waiting()
         now = self._now()
+        self._pipeline.containers.give_up(self._pipeline.pods, now)
         for tracked in self._pipeline.registry:
             if tracked.stage is not Stage.RUNNING:
                 continue
@@ -72,7 +73,10 @@ class Deadlines:
                 error=str(error),
             )
             if silent_s >= HEARTBEAT_DEADLINE_S and tracked.stage is Stage.RUNNING:
-                message = f"nothing was heard of pod {tracked.status.pod_name} for {silent_s:.0f} s"
+                where = f"pod {tracked.status.pod_name} on node {tracked.status.node_name}"
+                message = (
+                    f"nothing was heard of {where} for {silent_s:.0f} s: the node, or the way to it, seems to be lost"
+                )
                 await self._inquiry.give_up(tracked, message)
         finally:
             tracked.ask_after = self._now() + _ASK_AGAIN

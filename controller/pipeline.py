@@ -30,12 +30,13 @@ from controller.inputs import Grant, make_request
 from controller.logs import get_logger
 from controller.metrics import Metrics
 from controller.namespaces import NamespaceGate
+from controller.notices import Notices
 from controller.placement import Placed, Placement
 from controller.pods import Pods
 from controller.report_tokens import ReportTokens
 from controller.resources import Execution, Pool
 from controller.status import RETRYING, SCHEDULED, condition_of
-from controller.termination import LOST
+from controller.termination import LOST, explain
 from controller.tracking import Ended, Mark, Registry, Stage, Tracked
 from controller.writer import StatusWriter, Written
 
@@ -63,6 +64,7 @@ class Collaborators:
     events: EventRecorder
     metrics: Metrics
     namespaces: NamespaceGate
+    notices: Notices
     secret_namespaces: frozenset[str]
     now: Callable[[], datetime]
 
@@ -358,13 +360,17 @@ class Pipeline:
 
     async def finish(self, tracked: Tracked, attempt: int, report: ResultReport) -> bool:
         """Folds a result in; False when the Execution had ended otherwise or is gone."""
-        fact = ResultSeen(attempt, report, self._with.now(), _may_retry(tracked))
+        mark = mark_of(report)
         if tracked.stage is Stage.RUNNING:
             if report.status == "crashed":
                 self._hush(tracked.status.pod_name or "")  # it is about to exit: another attempt shall not go there
             self.placement.release(tracked.uid)
             self.schedule(tracked.execution.spec.pool)
-        return await self._end(tracked, fact, mark_of(report)) is Written.YES
+        pod = self.pods.get(tracked.status.pod_name or "") if report.status == "crashed" else None
+        if pod is not None:
+            report = explain(report, await self._with.notices.complete(pod))
+        fact = ResultSeen(attempt, report, self._with.now(), _may_retry(tracked))
+        return await self._end(tracked, fact, mark) is Written.YES
 
     async def crash(self, tracked: Tracked, reason: str, message: str) -> None:
         """What ran it is gone."""
@@ -478,5 +484,5 @@ def _refusal(verdict: Rejected, now: datetime) -> Refused:
 
 
 def mark_of(report: ResultReport) -> Mark:
-    """What a repeated report has in common with the first."""
-    return (report.reason, report.exit_code)
+    """What a repeated report has in common with the first. Of a crash the status may know more than the report."""
+    return ("Crashed" if report.status == "crashed" else report.reason, report.exit_code)

@@ -5,10 +5,11 @@ executor has said by itself that it is ready, which is up to a probe period soon
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
+from controller.departures import explain_departure
 from controller.placement import Placement
 from controller.resources import Pod, Pool
 from controller.tracking import is_older
@@ -71,6 +72,7 @@ class Pods:
             before = None
         if before is not None and is_older(pod.resource_version, before.resource_version):
             return PodChange(before, before, container_ended=False)  # a list may be behind the watch
+        pod = self._with_departure(before, pod)
         ended = _container_ended(before, pod)
         said = self._said_ready.get(pod.name)
         if said is not None and _ended_after(pod, said):
@@ -82,6 +84,15 @@ class Pods:
         self._pods[pod.name] = pod
         self._offer(pod)
         return PodChange(before, pod, ended)
+
+    def _with_departure(self, before: Pod | None, pod: Pod) -> Pod:
+        """Why it goes is seen when it is marked, and kept; who has just started has not seen that."""
+        if before is None or not pod.deleting:
+            return pod
+        if before.deleting:
+            return replace(pod, leaving=before.leaving or pod.leaving)
+        others = [other for other in self.of_pool(pod.pool) if other.name != pod.name]
+        return replace(pod, leaving=explain_departure(pod, others, self._pools.get(pod.pool)))
 
     def lose(self, name: str) -> frozenset[str]:
         """Forgets a pod that is gone; returns the uids of the Executions that held its slots."""

@@ -20,7 +20,7 @@ from controller.logs import get_logger
 from controller.pipeline import Pipeline
 from controller.pods import PodChange
 from controller.resources import Execution, Pod, parse_execution, parse_pod, parse_pool
-from controller.termination import Termination, classify
+from controller.termination import Termination, classify, removed
 from controller.tracking import Stage, Tracked
 from controller.unreadable import parse_or_refuse
 
@@ -70,7 +70,7 @@ class Recovery:
         self._pipeline.containers.lose(name, pod)
         # What is known of an earlier run of a container that ran on says nothing about this one.
         told = pod is not None and pod.terminated is not None and not pod.running
-        ended = classify(pod) if pod is not None and told else gone(name)
+        ended = gone(name) if pod is None else classify(pod) if told else removed(pod)
         for uid in holders:
             self._crash(uid, ended)
         if pod is not None:

@@ -99,4 +99,5 @@ def _is_over(last: datetime | None, now: datetime) -> bool:
 
 def _written_mark(execution: Execution) -> tuple[str, int | None]:
     condition = condition_of(execution.status, FINISHED)
-    return (condition.reason if condition else "", execution.status.exit_code)
+    reason = "Crashed" if execution.status.phase == "Crashed" else condition.reason if condition else ""
+    return (reason, execution.status.exit_code)

@@ -7,7 +7,7 @@ models of ``contracts``, which the API server has already enforced.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from contracts.execution import TERMINAL_PHASES, ExecutionSpec, ExecutionStatus
 from contracts.ids import derive_execution_id
@@ -15,6 +15,13 @@ from contracts.pool import ExecutorPoolSpec, ExecutorPoolStatus
 from controller import names
 
 Body = Mapping[str, Any]
+_DISRUPTIONS: Final = {
+    "DeletionByTaintManager": "node {node} has a taint that it does not tolerate, as one that cannot be reached has",
+    "EvictionByEvictionAPI": "node {node} is drained, or somebody else has evicted it through the API",
+    "DeletionByPodGC": "node {node} is no longer there",
+}
+"""Reasons of the condition DisruptionTarget, but for evictions
+(https://kubernetes.io/docs/concepts/workloads/pods/disruptions/#pod-disruption-conditions)."""
 
 
 def parse_time(text: str) -> datetime:
@@ -147,6 +154,12 @@ class Pod:
     container_id: str = ""
     """Which run of the executor container runs now, as the runtime names it; empty when none does."""
     resource_version: str = ""
+    gone_by: datetime | None = None
+    """When the kubelet should have ended it, of a pod that is marked for deletion."""
+    template: str = ""
+    """Which of its Deployment's templates it was made from, as Kubernetes hashes them."""
+    leaving: str = ""
+    """Why it is to go, in words; empty when it is not, or nobody knows (``departures``)."""
 
     @property
     def url(self) -> str:
@@ -190,6 +203,9 @@ def parse_pod(body: Body) -> Pod | None:
         capacity=_capacity(body),
         container_id=_container_id(container) if "running" in state else "",
         resource_version=metadata.get("resourceVersion", ""),
+        gone_by=parse_time(metadata["deletionTimestamp"]) if "deletionTimestamp" in metadata else None,
+        template=(metadata.get("labels") or {}).get("pod-template-hash", ""),
+        leaving=_disruption(conditions, (body.get("spec") or {}).get("nodeName", "")),
     )
 
 
@@ -216,9 +232,16 @@ def _eviction(status: Body, conditions: Mapping[str, Body]) -> str:
     if status.get("reason") == "Evicted":
         return str(status.get("message") or "the kubelet evicted the pod")
     disruption = conditions.get("DisruptionTarget", {})
-    if disruption.get("status") == "True" and disruption.get("reason") != "DeletionByTaintManager":
+    if disruption.get("status") == "True" and disruption.get("reason") not in _DISRUPTIONS:
         return str(disruption.get("message") or disruption.get("reason") or "the pod was disrupted")
     return ""
+
+
+def _disruption(conditions: Mapping[str, Body], node: str) -> str:
+    """What else than an eviction Kubernetes gives as the reason why the pod is to go, in words."""
+    disruption = conditions.get("DisruptionTarget", {})
+    words = _DISRUPTIONS.get(str(disruption.get("reason"))) if disruption.get("status") == "True" else None
+    return words.format(node=node) if words else ""
 
 
 def _unschedulable(conditions: Mapping[str, Body]) -> str:

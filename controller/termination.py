@@ -3,10 +3,10 @@
 Data first: each row of the design's table is one row here, and one of the test.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
-from contracts.control_plane_api import ExitReason
+from contracts.control_plane_api import ExitReason, ResultReport
 from controller.resources import Pod, TerminatedContainer
 
 _SIGKILL_EXIT: Final = 137
@@ -59,17 +59,42 @@ def classify(pod: Pod | None) -> Termination:
     exit_code = _SIGKILL_EXIT if row.exit_reason == "oom_killed" else ended.exit_code
     words = last_words(ended.message)
     detail = f": {words}" if words else ""
-    message = f"{row.words} (pod {pod.name}, exit code {ended.exit_code}){detail}"
+    message = f"{row.words} (pod {pod.name}, exit code {ended.exit_code}){_because(pod)}{detail}"
     termination = Termination(row.exit_reason, exit_code, row.crashed, message)
     return _evicted(pod, termination) if pod.evicted else termination
 
 
+def removed(pod: Pod) -> Termination:
+    """How it ends when its pod is no longer there, and was last seen with a running container."""
+    message = f"the executor pod {pod.name} was removed by force{_because(pod)}; nothing says how its container ended"
+    return replace(LOST, message=message)
+
+
+def explain(report: ResultReport, pod: Pod) -> ResultReport:
+    """An executor that reports its crash knows that it was told to end, and not why: its pod does."""
+    if report.status != "crashed" or not (pod.evicted or pod.leaving):
+        return report
+    told = _evicted(pod, LOST) if pod.evicted else None
+    reason = told.reason if told else report.reason
+    message = told.message if told else f"the executor pod {pod.name} was told to end{_because(pod)}"
+    return report.model_copy(update={"reason": reason, "message": f"{message}; the code may have run in part"})
+
+
+def _because(pod: Pod) -> str:
+    return f", because {pod.leaving}" if pod.leaving else ""
+
+
 def _evicted(pod: Pod, termination: Termination) -> Termination:
-    message = f"the executor pod {pod.name} was evicted: {pod.evicted}"
+    message = f"the executor pod {pod.name} was evicted: {pod.evicted.rstrip(' .')}"
     return Termination(termination.exit_reason, termination.exit_code, "Evicted", message)
 
 
 def last_words(log: str) -> str:
-    """The last line for a person in the end of a container's log; its log records are JSON, and are passed over."""
-    lines = (line.strip() for line in reversed(log.splitlines()))
-    return next((line[:500] for line in lines if line and not line.startswith("{")), "")
+    """The last line for a person in the end of a container's log; its log records are JSON, and are passed over.
+
+    So is what is left of a record at the start: the kubelet keeps the last 2 KiB.
+    """
+    lines = [line.strip() for line in log.splitlines()]
+    if lines and lines[0].endswith("}"):
+        del lines[0]
+    return next((line[:500] for line in reversed(lines) if line and not line.startswith("{")), "")

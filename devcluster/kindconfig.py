@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from devcluster import audit
 
@@ -17,6 +17,20 @@ _FAIL_CGROUP_V1 = """\
 kind: KubeletConfiguration
 apiVersion: kubelet.config.k8s.io/v1beta1
 failCgroupV1: false
+"""
+
+SPARE: Final = "devcluster/spare"
+"""Label and taint of the second node, which a test may stop or fill up: only pods that ask for it run there."""
+_UNTAINTED: Final = """\
+kind: InitConfiguration
+nodeRegistration:
+  taints: []
+"""
+_TAINTED: Final = f"""\
+kind: JoinConfiguration
+nodeRegistration:
+  taints:
+  - {{key: {SPARE}, effect: NoSchedule}}
 """
 
 
@@ -34,19 +48,23 @@ def build_config(
     mode a full sync (each hour, each start) emptied the services' map on kernel 6.18 with nft 1.0.6.
     cgroup_v1: from 1.35 a kubelet refuses to start there unless it is told otherwise.
     audit_policy: this file is the API server's audit policy (``audit``).
+    nodes: with two, everything ordinary runs on the control plane's, and the worker is spare (``SPARE``).
     """
     networking: dict[str, Any] = {"apiServerAddress": "127.0.0.1", "ipFamily": "ipv4"}
     if bridge_cni:
         networking |= {"disableDefaultCNI": True, "kubeProxyMode": "iptables"}
-    roles = ["control-plane", *["worker"] * (nodes - 1)]
+    first: dict[str, Any] = {"role": "control-plane"}
+    spare: dict[str, Any] = {"role": "worker", "labels": {SPARE: ""}, "kubeadmConfigPatches": [_TAINTED]}
+    if audit_policy is not None:
+        first |= audit.node_fields(audit_policy)
+    if nodes > 1:
+        first["kubeadmConfigPatches"] = [*first.get("kubeadmConfigPatches", ()), _UNTAINTED]
     config: dict[str, Any] = {
         "kind": "Cluster",
         "apiVersion": "kind.x-k8s.io/v1alpha4",
         "networking": networking,
-        "nodes": [{"role": role} for role in roles],
+        "nodes": [first, *(dict(spare) for _ in range(nodes - 1))],
     }
-    if audit_policy is not None:
-        config["nodes"][0] |= audit.node_fields(audit_policy)
     if cgroup_v1:
         config["kubeadmConfigPatches"] = [_FAIL_CGROUP_V1]
     for patch in patches:

@@ -169,6 +169,7 @@ def _observation_routes(api: Api) -> APIRouter:
                 version=VERSION,
                 uptime_seconds=round(time.monotonic() - started, 3),
                 active_executions=api.service.active,
+                unsent_reports=api.service.unsent_reports,
                 isolation=api.isolation,
                 limits_enforcement=api.limits_enforcement,
                 run_id=api.fence.run_id,

@@ -1,8 +1,9 @@
-"""The preStop hook of an executor pod: waits until nothing runs, for so many seconds at most.
+"""The preStop hook of an executor pod: waits until nothing runs and every result is told, for so many seconds at most.
 
 ``python -m executor_runtime.drain SECONDS`` runs beside the executor, in its container, before the kubelet sends
 SIGTERM (https://kubernetes.io/docs/concepts/containers/container-lifecycle-hooks/). The pod is marked for deletion by
-then, so the controller places nothing on it any more; what still runs after the last second ends as Crashed. It asks
+then, so the controller places nothing on it any more; what still runs after the last second ends as Crashed, and so
+does what has ended and could not be told: a controller that changes hands takes no reports for some seconds. It asks
 ``/health``, which needs no token, and imports nothing but the standard library: the node may be busy when it starts.
 """
 
@@ -22,14 +23,18 @@ _DEFAULT_PORT: Final = "8080"
 
 
 def count_active(port: int) -> int:
-    """Executions that run now; none when the executor does not answer, for then there is nobody to wait for."""
+    """Executions that run, and results that wait to be taken; none when the executor does not answer.
+
+    For then there is nobody to wait for.
+    """
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_TIMEOUT_S)
     try:
         connection.request("GET", "/health")
         answer = connection.getresponse()
         if answer.status != 200:
             return 0
-        return int(json.loads(answer.read())["active_executions"])
+        health = json.loads(answer.read())
+        return int(health["active_executions"]) + int(health["unsent_reports"])
     except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError):
         return 0
     finally:

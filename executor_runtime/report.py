@@ -87,6 +87,11 @@ class Reporter:
         return self._spool.waiting_bytes
 
     @property
+    def unsent(self) -> int:
+        """Reports that the Control Plane has not taken: on disk, or about to be saved."""
+        return max(self._spool.waiting_count, len(self._tasks))
+
+    @property
     def backlog_full(self) -> bool:
         """Whether nothing new should be run, because its result might find no space."""
         return self._spool.full

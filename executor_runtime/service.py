@@ -91,6 +91,11 @@ class Service:
         """Executions that run now."""
         return self._parts.queue.running
 
+    @property
+    def unsent_reports(self) -> int:
+        """Results that the Control Plane has not taken; 0 where there is none."""
+        return self._parts.upwards.reporter.unsent if self._parts.upwards is not None else 0
+
     def submit(self, request: ExecutionRequest, sender: Sender = ALONE) -> Record:
         """Starts an execution, or finds the one that this request started before.
 

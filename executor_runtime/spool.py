@@ -108,6 +108,11 @@ class Spool:
         return self._waiting_bytes
 
     @property
+    def waiting_count(self) -> int:
+        """How many there are of them."""
+        return len(self._sizes)
+
+    @property
     def full(self) -> bool:
         """Whether so much waits that nothing new should be run. What runs already is still saved."""
         return self._waiting_bytes >= self._max_waiting_bytes

@@ -1,14 +1,33 @@
-"""The chart, changed for as long as a few tests need it: other values, then those of the session again."""
+"""The chart as the tests install it, and changed for as long as a few of them need it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 
-from tests.e2e.cluster import EXECUTOR_PODS, SYSTEM_NAMESPACE, Tools, condition, eventually
-from tests.e2e.conftest import chart_words
+from tests.e2e.cluster import EXECUTOR_PODS, RELEASE, REPOSITORY, SYSTEM_NAMESPACE, Tools, condition, eventually
 
 INSTALLER_PODS = "app.kubernetes.io/component=seccomp-installer"
+
+
+def chart_words(config: pytest.Config) -> list[str]:
+    """The helm command that installs or upgrades the chart as the tests want it."""
+    return [
+        *("upgrade", "--install", RELEASE, str(REPOSITORY / "deploy/helm/sandbox-executor")),
+        *("--namespace", SYSTEM_NAMESPACE, "--wait", "--timeout", "3m"),
+        *("--set", "defaultPool.replicas=2", "--set", "defaultPool.concurrency=4"),
+        *("--set", "defaultPool.resources.requests.cpu=100m", "--set", "defaultPool.resources.requests.memory=128Mi"),
+        *_image("controller", config.getoption("--controller-image")),
+        *_image("executor", config.getoption("--executor-image")),
+    ]
+
+
+def _image(part: str, image: str) -> list[str]:
+    repository, _, tag = image.rpartition(":")
+    return [
+        *("--set", f"{part}.image.repository={repository}", "--set", f"{part}.image.tag={tag}"),
+        *("--set", f"{part}.image.pullPolicy=IfNotPresent"),
+    ]
 
 
 @contextmanager

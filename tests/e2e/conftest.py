@@ -12,7 +12,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests.e2e.chart import chart_words
 from tests.e2e.cluster import EXECUTOR_PODS, RELEASE, REPOSITORY, SYSTEM_NAMESPACE, Tenant, Tools, eventually
+from tests.e2e.control_plane import ControlPlane, listening
 
 InNode = Callable[..., str]
 
@@ -66,26 +68,6 @@ def installed(request: pytest.FixtureRequest, tools: Tools) -> Iterator[Tools]:
     tools.kubectl("delete", "namespace", SYSTEM_NAMESPACE, "--wait=false")
 
 
-def chart_words(config: pytest.Config) -> list[str]:
-    """The helm command that installs or upgrades the chart as the tests want it."""
-    return [
-        *("upgrade", "--install", RELEASE, str(REPOSITORY / "deploy/helm/sandbox-executor")),
-        *("--namespace", SYSTEM_NAMESPACE, "--wait", "--timeout", "3m"),
-        *("--set", "defaultPool.replicas=2", "--set", "defaultPool.concurrency=4"),
-        *("--set", "defaultPool.resources.requests.cpu=100m", "--set", "defaultPool.resources.requests.memory=128Mi"),
-        *_image("controller", config.getoption("--controller-image")),
-        *_image("executor", config.getoption("--executor-image")),
-    ]
-
-
-def _image(part: str, image: str) -> list[str]:
-    repository, _, tag = image.rpartition(":")
-    return [
-        *("--set", f"{part}.image.repository={repository}", "--set", f"{part}.image.tag={tag}"),
-        *("--set", f"{part}.image.pullPolicy=IfNotPresent"),
-    ]
-
-
 def _ready(tools: Tools) -> list[str]:
     return [
         pod["metadata"]["name"]
@@ -101,6 +83,14 @@ metadata:
   name: {SYSTEM_NAMESPACE}
   labels: {{pod-security.kubernetes.io/enforce: privileged}}
 """
+
+
+@pytest.fixture(scope="module")
+def control_plane(request: pytest.FixtureRequest, installed: Tools) -> Iterator[ControlPlane]:
+    """A Control Plane that listens, and the release told of it; it has heard of no end of a container run twice."""
+    with listening(installed, request.config) as found:
+        yield found
+        found.assert_one_exit_a_run()
 
 
 @pytest.fixture

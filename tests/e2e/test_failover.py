@@ -1,91 +1,17 @@
 """The leader goes away under a steady stream of Executions: none is lost, none begins twice, and it is soon over."""
 
-import contextlib
 import json
-import threading
 import time
-from collections import Counter
 from collections.abc import Iterator
-from datetime import datetime
 
 import pytest
 
-from tests.e2e.cluster import (
-    CONTROLLER,
-    CONTROLLER_PODS,
-    EXECUTOR_PODS,
-    SYSTEM_NAMESPACE,
-    CommandFailed,
-    Tenant,
-    Tools,
-    eventually,
-    execution,
-)
+from tests.e2e.cluster import CONTROLLER, CONTROLLER_PODS, SYSTEM_NAMESPACE, CommandFailed, Tenant, Tools, eventually
 from tests.e2e.conftest import InNode
+from tests.e2e.stream import Stream, longest_pause_s
 
-_CODE = "def handler(event):\n    return event\n"
 _TAKES_OVER_WITHIN_S = 15.0
 _HANDS_OVER_WITHIN_S = 2.0
-
-
-class Stream:
-    """Executions, one after the other as fast as kubectl creates them."""
-
-    def __init__(self, tenant: Tenant) -> None:
-        self._tenant = tenant
-        self._ended = threading.Event()
-        self.created: dict[str, float] = {}
-        """When kubectl had created each (Unix seconds)."""
-
-    @contextlib.contextmanager
-    def flowing(self) -> Iterator[None]:
-        thread = threading.Thread(target=self._flow)
-        thread.start()
-        try:
-            yield
-        finally:
-            self._ended.set()
-            thread.join()
-
-    def _flow(self) -> None:
-        while not self._ended.is_set():
-            name = f"stream-{len(self.created):04d}"
-            self._tenant.apply(execution(name, _CODE, event=name))
-            self.created[name] = time.time()
-
-    def check(self, may_crash: int) -> list[datetime]:
-        """All have ended, each with its own value, and none was begun twice; when they were claimed."""
-        self._tenant.finished(*self.created, timeout_s=120)
-        found = self._tenant.tools.items("executions.sandbox-executor.dev", self._tenant.namespace)
-        status = {item["metadata"]["name"]: item["status"] for item in found}
-        assert set(self.created) <= set(status)
-        phases = Counter(status[name]["phase"] for name in self.created)
-        assert set(phases) <= {"Succeeded", "Crashed"}, phases
-        assert phases["Crashed"] <= may_crash, phases
-        for name in self.created:
-            assert status[name]["attempt"] == 1
-            if status[name]["phase"] == "Succeeded":
-                assert status[name]["returnValue"] == name
-        begun = _begun(self._tenant.tools)
-        assert {execution_id: count for execution_id, count in begun.items() if count > 1} == {}
-        succeeded = {status[name]["executionId"] for name in self.created if status[name]["phase"] == "Succeeded"}
-        assert succeeded <= set(begun)
-        return sorted(datetime.fromisoformat(status[name]["startTime"]) for name in self.created)
-
-
-def _begun(tools: Tools) -> Counter[str]:
-    """How often each execution id was begun, by the executors' own logs."""
-    found: Counter[str] = Counter()
-    for pod in tools.pods(EXECUTOR_PODS):
-        log = tools.kubectl("logs", "-n", SYSTEM_NAMESPACE, pod["metadata"]["name"], "--tail=-1")
-        for line in filter(lambda line: '"execution_started"' in line, log.splitlines()):
-            found[json.loads(line)["execution_id"]] += 1
-    return found
-
-
-def longest_pause_s(claims: list[datetime]) -> float:
-    """Between two claims that follow each other."""
-    return max((later - earlier).total_seconds() for earlier, later in zip(claims, claims[1:], strict=False))
 
 
 @pytest.fixture(autouse=True)

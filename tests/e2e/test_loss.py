@@ -1,7 +1,19 @@
 """Pods and controllers that go away: every Execution still ends once, with the truth."""
 
-from tests.e2e.cluster import SYSTEM_NAMESPACE, Tenant, condition, eventually
+import json
 
+from tests.e2e.cluster import (
+    CONTROLLER,
+    CONTROLLER_PODS,
+    SYSTEM_NAMESPACE,
+    Object,
+    Tenant,
+    Tools,
+    condition,
+    eventually,
+)
+
+_HEALTH = "import urllib.request\nprint(urllib.request.urlopen('http://127.0.0.1:8080/health').read().decode())"
 _SLEEPS = "import time\ndef handler(event):\n    time.sleep(event)\n    return 'slept'\n"
 
 
@@ -36,3 +48,31 @@ def test_a_controller_that_is_killed_and_comes_back_finishes_what_ran_and_what_w
 
     assert tenant.finished("through", timeout_s=120)["returnValue"] == "slept"
     assert tenant.finished("while-away")["phase"] == "Succeeded"
+
+
+def test_a_pod_that_drains_keeps_a_result_that_nobody_takes_yet(tenant: Tenant) -> None:
+    """No controller is there when the code ends, and the pod has nothing to do any more but to tell it."""
+    tools = tenant.tools
+    tenant.create("untold", _SLEEPS, timeoutSeconds=60, event=12)
+    pod = eventually(lambda: (s := tenant.status("untold")).get("phase") == "Running" and s["podName"])
+    try:
+        _scale_controllers(tools, 0)
+        tools.kubectl("delete", "pod", pod, "-n", SYSTEM_NAMESPACE, "--wait=false")
+        eventually(lambda: _is_left_with(tools, pod, unsent=1), timeout_s=20)
+    finally:
+        _scale_controllers(tools, 2)
+    ended = tenant.finished("untold")
+    assert (ended["phase"], ended["returnValue"], ended["podName"]) == ("Succeeded", "slept", pod)
+
+
+def _scale_controllers(tools: Tools, replicas: int) -> None:
+    tools.kubectl("scale", f"deployment/{CONTROLLER}", f"--replicas={replicas}", "-n", SYSTEM_NAMESPACE)
+    if replicas:
+        tools.kubectl("rollout", "status", f"deployment/{CONTROLLER}", "-n", SYSTEM_NAMESPACE, "--timeout=60s")
+    else:
+        tools.kubectl("wait", "--for=delete", "pod", "-l", CONTROLLER_PODS, "-n", SYSTEM_NAMESPACE, "--timeout=60s")
+
+
+def _is_left_with(tools: Tools, pod: str, unsent: int) -> bool:
+    health: Object = json.loads(tools.in_pod(pod, "python3", "-c", _HEALTH))
+    return bool(health["active_executions"] == 0 and health["unsent_reports"] == unsent)

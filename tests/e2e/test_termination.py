@@ -1,11 +1,36 @@
-"""Each way in which an executor's container ends, for real, and what its Executions and the Events say then."""
+"""Each way in which an executor's container ends, for real: status, Events and what the Control Plane hears.
 
-from typing import Any
+What makes Kubernetes end one is in ``test_causes``.
+"""
 
-from tests.e2e.cluster import SYSTEM_NAMESPACE, Tenant, condition, eventually
+from tests.e2e.cluster import SYSTEM_NAMESPACE, Tenant, condition, execution
 from tests.e2e.conftest import InNode
+from tests.e2e.control_plane import ControlPlane
+from tests.e2e.victims import Victim, make_pool
 
-_SLEEPS = "import time\ndef handler(event):\n    time.sleep(200)\n"
+_TIGHT = "144Mi"
+_PRINTS_MUCH = """
+import sys, time
+def handler(event):
+    for stream in (sys.stdout, sys.stderr):
+        for _ in range(11):
+            stream.write('x' * 1_048_575 + chr(10))
+        stream.flush()
+    time.sleep(60)
+"""
+_MAKE_EXIT = r"""
+my ($pid, $code) = @ARGV;
+my @fields = ('running');
+while ($fields[0] !~ /^\d+$/) {
+    open(my $where, '<', "/proc/$pid/syscall") or die $!;
+    @fields = split ' ', <$where>;
+}
+open(my $memory, '+<', "/proc/$pid/mem") or die $!;
+sysseek($memory, hex($fields[-1]), 0) or die $!;
+syswrite($memory, pack('H*', $code)) == length($code) / 2 or die $!;
+"""
+_EXIT_0 = {"x86_64": "b8e700000031ff0f05", "aarch64": "c80b80d2000080d2010000d4"}
+"""Machine code of ``exit_group(0)``."""
 _APPENDS = """
 def handler(event):
     with open('log', 'a+') as file:
@@ -13,79 +38,83 @@ def handler(event):
         file.seek(0)
         return file.read()
 """
-_SIGKILL = 9
-_SIGABRT = 6
 
 
-class Victim:
-    """An Execution that runs on a pod, and the executor's process as the node sees it."""
-
-    def __init__(self, tenant: Tenant, in_node: InNode, name: str, **spec: Any) -> None:
-        self.tenant, self.in_node, self.name = tenant, in_node, name
-        tenant.create(name, **{"code": _SLEEPS, "timeoutSeconds": 300, **spec})
-        status = eventually(lambda: (s := tenant.status(name)).get("phase") == "Running" and s, timeout_s=60)
-        self.pod, self.node = status["podName"], status["nodeName"]
-
-    def executor_pid(self) -> int:
-        """Its pid in the node."""
-        uid = self.tenant.tools.get("pod", self.pod, SYSTEM_NAMESPACE)["metadata"]["uid"]
-        script = (
-            "for p in /proc/[0-9]*; do "
-            f"grep -qE '{uid}|{uid.replace('-', '_')}' $p/cgroup 2>/dev/null || continue; "
-            "tr '\\0' ' ' < $p/cmdline 2>/dev/null | grep -q '^python -P -m executor_runtime $' && echo ${p#/proc/}; "
-            "done; true"
-        )
-        (pid,) = self.in_node(self.node, "sh", "-c", script).split()
-        return int(pid)
-
-    def signal(self, number: int) -> None:
-        """From the node, as its kernel or its administrator would."""
-        self.in_node(self.node, "kill", f"-{number}", str(self.executor_pid()))
-
-    def end(self) -> dict[str, Any]:
-        """How the Execution ended: Crashed, and with words for a person."""
-        ended = self.tenant.finished(self.name, timeout_s=120)
-        assert ended["phase"] == "Crashed"
-        assert ended["podName"] == self.pod
-        finished = condition(ended, "Finished")
-        assert condition(ended, "Succeeded")["status"] == "False"
-        assert finished["message"], "a person is told what happened"
-        told = [event["message"] for event in self.tenant.tools.items("events", self.tenant.namespace)]
-        assert any(finished["message"] in message for message in told), told
-        return dict(finished)
+def _executor_pid(victim: Victim, in_node: InNode) -> int:
+    """Of the executor's process, in the node."""
+    uid = victim.pod_uid
+    script = (
+        "for p in /proc/[0-9]*; do "
+        f"grep -qE '{uid}|{uid.replace('-', '_')}' $p/cgroup 2>/dev/null || continue; "
+        "tr '\\0' ' ' < $p/cmdline 2>/dev/null | grep -q '^python -P -m executor_runtime $' && echo ${p#/proc/}; "
+        "done; true"
+    )
+    (pid,) = in_node(victim.node, "sh", "-c", script).split()
+    return int(pid)
 
 
-def test_a_killed_executor(tenant: Tenant, in_node: InNode) -> None:
-    victim = Victim(tenant, in_node, "killed")
-    victim.signal(_SIGKILL)
-    assert victim.end()["reason"] == "ContainerKilled"
+def _signal(victim: Victim, in_node: InNode, name: str) -> None:
+    """From the node, as its kernel or its administrator would."""
+    in_node(victim.node, "kill", f"-{name}", str(_executor_pid(victim, in_node)))
 
 
-def test_an_executor_that_breaks(tenant: Tenant, in_node: InNode) -> None:
-    victim = Victim(tenant, in_node, "broken")
-    victim.signal(_SIGABRT)
-    ended = victim.end()
-    assert ended["reason"] == "ExecutorError"
-    assert "134" in ended["message"]
+def test_a_killed_executor(tenant: Tenant, in_node: InNode, control_plane: ControlPlane) -> None:
+    victim = Victim(tenant, "killed")
+    _signal(victim, in_node, "KILL")
+    victim.crashed("ContainerKilled", victim.pod, "137")
+    victim.heard(control_plane, 137, "sigkill")
 
 
-def test_an_executor_that_is_terminated(tenant: Tenant, in_node: InNode) -> None:
-    victim = Victim(tenant, in_node, "terminated")
-    victim.signal(15)
-    assert victim.end()["reason"] == "PodTerminated"
+def test_an_executor_that_breaks(tenant: Tenant, in_node: InNode, control_plane: ControlPlane) -> None:
+    victim = Victim(tenant, "broken")
+    _signal(victim, in_node, "ABRT")
+    victim.crashed("ExecutorError", victim.pod, "134")
+    victim.heard(control_plane, 134, "error")
 
 
-def test_a_pod_that_is_gone_at_once(tenant: Tenant, in_node: InNode) -> None:
-    victim = Victim(tenant, in_node, "vanished")
+def test_an_executor_that_is_terminated(tenant: Tenant, in_node: InNode, control_plane: ControlPlane) -> None:
+    victim = Victim(tenant, "terminated")
+    _signal(victim, in_node, "TERM")
+    victim.crashed("PodTerminated", "may have run in part")
+    victim.heard(control_plane, 143, "sigterm")
+
+
+def test_an_executor_that_ends_by_itself(tenant: Tenant, in_node: InNode, control_plane: ControlPlane) -> None:
+    """With exit code 0, which it never does while anything runs: ``exit_group(0)`` is written where it waits."""
+    victim = Victim(tenant, "ended")
+    code = _EXIT_0[in_node(victim.node, "uname", "-m").strip()]
+    in_node(victim.node, "perl", "-e", _MAKE_EXIT, str(_executor_pid(victim, in_node)), code)
+    victim.crashed("ExecutorExited", victim.pod, "by itself")
+    victim.heard(control_plane, 0, "normal")
+
+
+def test_a_pod_that_is_removed_by_force(tenant: Tenant, control_plane: ControlPlane) -> None:
+    victim = Victim(tenant, "vanished")
     words = ("delete", "pod", victim.pod, "-n", SYSTEM_NAMESPACE, "--force", "--grace-period=0")
     tenant.tools.kubectl(*words)
-    assert victim.end()["reason"] in ("ExecutorLost", "PodTerminated", "ContainerKilled")
+    victim.crashed("ExecutorLost", victim.pod, "by force")
+    victim.heard(control_plane, -1, "error")
+
+
+def test_an_executor_that_runs_out_of_memory(tenant: Tenant, pool_name: str, control_plane: ControlPlane) -> None:
+    """Its cgroup's limit is reached by what the executor itself keeps of the streams; user code stays small."""
+    limits = {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": _TIGHT}}
+    make_pool(tenant.tools, pool_name, concurrency=16, resources=limits)
+    victim = Victim(tenant, "bystander", pool=pool_name)
+    printers = [f"prints-{number}" for number in range(8)]
+    tenant.apply(*(execution(name, _PRINTS_MUCH, pool=pool_name) for name in printers))
+    message = condition(victim.crashed("OutOfMemory", victim.pod, "ran out of memory"), "Finished")["message"]
+    assert "event_type" not in message, "nothing of the log's records"
+    victim.heard(control_plane, 137, "oom_killed")
+    tenant.finished(*printers)
+    assert {condition(tenant.status(name), "Finished")["reason"] for name in printers} == {"OutOfMemory"}
+    assert tenant.run("next", "def handler(event): return 1", pool=pool_name)["phase"] == "Succeeded"
 
 
 def test_an_infrastructure_failure_is_repeated_when_that_is_asked_for(tenant: Tenant, in_node: InNode) -> None:
     code = "import time\ndef handler(event):\n    time.sleep(6)\n    return 'done'\n"
-    victim = Victim(tenant, in_node, "again", code=code, maxRetries=1)
-    victim.signal(_SIGKILL)
+    victim = Victim(tenant, "again", code=code, maxRetries=1)
+    _signal(victim, in_node, "KILL")
     ended = tenant.finished("again", timeout_s=120)
     assert (ended["phase"], ended["attempt"], ended["returnValue"]) == ("Succeeded", 2, "done")
     assert "Retrying" in [event["reason"] for event in tenant.tools.items("events", tenant.namespace)]

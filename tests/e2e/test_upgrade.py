@@ -1,9 +1,26 @@
-"""The chart, upgraded in place: tokens stay, and Executions go on."""
+"""Chart and CRDs, upgraded in place: tokens stay, and Executions go on, none lost and none begun twice."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
 import pytest
+import yaml
 
-from tests.e2e.cluster import SYSTEM_NAMESPACE, Object, Tenant, Tools
-from tests.e2e.conftest import chart_words
+from tests.e2e.chart import chart_words, upgraded
+from tests.e2e.cluster import (
+    CONTROLLER_PODS,
+    EXECUTOR_PODS,
+    REPOSITORY,
+    SYSTEM_NAMESPACE,
+    Object,
+    Tenant,
+    Tools,
+    eventually,
+)
+from tests.e2e.stream import Logs, Stream, longest_pause_s
+
+_CRDS = REPOSITORY / "deploy/helm/sandbox-executor/crds"
+_DEFAULT_PODS = f"{EXECUTOR_PODS},sandbox-executor.dev/pool=default"
 
 
 def _generated_secrets(tools: Tools) -> dict[str, Object]:
@@ -32,3 +49,54 @@ def test_tenants_with_edit_may_run_executions_and_neither_write_status_nor_pools
     assert may("delete", "executions.sandbox-executor.dev")
     assert not may("update", "executions.sandbox-executor.dev", "--subresource=status")
     assert not may("create", "executorpools.sandbox-executor.dev")
+
+
+def test_an_upgrade_under_load_loses_and_repeats_nothing(tenant: Tenant, request: pytest.FixtureRequest) -> None:
+    """CRDs of a newer version, another template for the controllers and for the executors; then all of it back."""
+    tools, stream, logs = tenant.tools, Stream(tenant), Logs(tenant.tools)
+    before = _names(tools, CONTROLLER_PODS) | _names(tools, _DEFAULT_PODS)
+    values = ("controller.podLabels.version=two", "defaultPool.podTemplate.labels.version=two")
+    with ExitStack() as following:
+        following.enter_context(logs.follow())
+        with stream.flowing(), _newer_crds(tools), upgraded(tools, request.config, *values):
+            eventually(lambda: len(_of_version_two(tools)) == 4, timeout_s=120, interval_s=1)
+            following.enter_context(logs.follow())
+            assert not before & _of_version_two(tools)
+            created = len(stream.created)
+            eventually(lambda: len(stream.created) > created + 10, timeout_s=30)
+    pause = longest_pause_s(stream.check(may_crash=0, logs=logs))
+    print(f"\n{len(stream.created)} Executions, the longest pause between two claims {pause:.2f} s")
+
+
+def _names(tools: Tools, selector: str) -> set[str]:
+    return {pod["metadata"]["name"] for pod in tools.pods(selector)}
+
+
+def _of_version_two(tools: Tools) -> set[str]:
+    """Once nothing else is there."""
+    found = [tools.pods(selector) for selector in (CONTROLLER_PODS, _DEFAULT_PODS)]
+    pods = [pod for some in found for pod in some]
+    new = {pod["metadata"]["name"] for pod in pods if pod["metadata"]["labels"].get("version") == "two"}
+    return new if len(new) == len(pods) else set()
+
+
+@contextmanager
+def _newer_crds(tools: Tools) -> Iterator[None]:
+    """Each kind has a field more, as a later release's will; afterwards this release's CRDs again."""
+    manifests = [yaml.safe_load(path.read_text()) for path in sorted(_CRDS.glob("*.yaml"))]
+    _apply_crds(tools, manifests)
+    newer = [yaml.safe_load(path.read_text()) for path in sorted(_CRDS.glob("*.yaml"))]
+    for crd in newer:
+        for version in crd["spec"]["versions"]:
+            spec = version["schema"]["openAPIV3Schema"]["properties"]["spec"]
+            spec["properties"]["ofALaterRelease"] = {"type": "string", "maxLength": 63}
+    try:
+        _apply_crds(tools, newer)
+        yield
+    finally:
+        _apply_crds(tools, manifests)
+
+
+def _apply_crds(tools: Tools, manifests: list[Object]) -> None:
+    text = yaml.safe_dump_all(manifests)
+    tools.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=text)

@@ -42,6 +42,7 @@ def test_permissions_in_its_own_namespace(chart: Rendered) -> None:
     assert permissions(role) == {
         *(("apps", "deployments", verb) for verb in ("get", "list", "watch", "create", "patch")),
         *(("", "pods", verb) for verb in ("get", "list", "watch")),
+        ("", "events", "list"),
         *(("coordination.k8s.io", "leases", verb) for verb in ("get", "create", "patch", "update")),
         *(("discovery.k8s.io", "endpointslices", verb) for verb in ("create", "patch")),
     }

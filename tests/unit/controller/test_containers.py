@@ -1,6 +1,7 @@
 """Each run of an executor container becomes ready once and ends once, whoever noticed first."""
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -188,3 +189,23 @@ def test_a_run_is_named_without_the_runtime() -> None:
     assert running("0123abc").container_id == "0123abc"
     assert parse_pod({"metadata": {"name": "x", "uid": "u", "labels": {"sandbox-executor.dev/pool": "p"}}}) is not None
     assert running(state=ended("f00")).container_id == ""
+
+
+def test_a_run_whose_pod_should_be_gone_is_lost_with_its_node_and_ends_once() -> None:
+    seen = Seen()
+    pod = replace(running(), deleting=True, gone_by=NOW)
+    seen.runs.see(pod, ready=True)
+    seen.runs.give_up([pod], NOW + timedelta(seconds=29))
+    assert seen.words == ["a ready"]
+    seen.runs.give_up([pod], NOW + timedelta(seconds=31))
+    seen.runs.give_up([pod], NOW + timedelta(seconds=32))
+    seen.runs.see(running(state=ended(exitCode=255)), ready=False)
+    assert seen.words == ["a ready", "a error -1"]
+
+
+def test_a_run_that_has_ended_is_not_given_up_while_its_pod_stays() -> None:
+    seen = Seen()
+    pod = replace(running(state=ended(exitCode=143)), deleting=True, gone_by=NOW)
+    seen.runs.see(pod, ready=False)
+    seen.runs.give_up([pod], NOW + timedelta(hours=1))
+    assert seen.words == ["a sigterm 143"]

@@ -1,6 +1,7 @@
 """Executors that fall silent, by a clock that the test holds."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from contracts.executor_api import ExecutionState
 from controller.deadlines import ASK_SILENT_AFTER_S, HEARTBEAT_DEADLINE_S
 from controller.errors import ExecutorUnreachable
-from tests.unit.controller.builders import NOW
+from tests.unit.controller.builders import NOW, make_pod
 from tests.unit.controller.world import World
 
 HOUR = {"timeoutSeconds": 3600}
@@ -75,3 +76,15 @@ async def test_one_that_was_given_up_is_cancelled_once_its_executor_is_back(
     world.executors.answer = ExecutionState(execution_id=execution.execution_id, state="running")
     await world.settle()
     assert world.executors.cancelled == [execution.execution_id]
+
+
+async def test_a_pod_that_should_be_gone_ends_its_run_without_a_word_of_its_kubelet(world: World) -> None:
+    container = {"name": "executor", "state": {"running": {}}, "containerID": "containerd://a", "restartCount": 0}
+    pod = make_pod("lost", containerStatuses=[container])
+    ended: list[str] = []
+    world.pipeline.containers.listeners.append(lambda run: ended.append(run.exit.message if run.exit else ""))
+    world.recovery.see_pod(pod)
+    world.recovery.see_pod(replace(pod, deleting=True, gone_by=NOW))
+    world.time = NOW + timedelta(seconds=31)
+    world.check_times()
+    assert ended == ["", "the executor pod lost does not end: node node-1 seems to be lost"]

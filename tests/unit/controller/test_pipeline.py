@@ -9,7 +9,7 @@ import pytest
 
 from contracts.errors import ErrorBody
 from contracts.executor_api import ExecutionState
-from controller.errors import ExecutorRefusal, ExecutorUnreachable
+from controller.errors import ExecutorRefusal, ExecutorUnreachable, KubeUnavailable
 from controller.tracking import GRACE_S
 from tests.unit.controller.builders import NOW, make_execution, make_pod, make_report
 from tests.unit.controller.world import World
@@ -144,3 +144,33 @@ async def test_two_that_want_one_id_and_the_older_one_has_it(world: World) -> No
     assert world.kube.phases["b-younger"][-1] == "Rejected"
     assert world.kube.reason("b-younger", "Finished") == "DuplicateExecutionId"
     assert world.kube.phases["a-older"] == ["Pending"]
+
+
+async def test_a_crash_of_a_pod_that_the_kubelet_says_it_evicts_is_an_eviction(world: World) -> None:
+    execution = await world.start_one()
+    told = "The node was low on resource: memory."
+    world.kube.lists["events"] = [{"reason": "Started"}, {"reason": "Evicted", "message": told}]
+    crashed = make_report(
+        execution_id=execution.execution_id, status="crashed", reason="PodTerminated", stdout="so far", exit_code=-1
+    )
+    assert await world.reports.take(execution.execution_id, 1, crashed) == 201
+    assert world.kube.reason("one", "Finished") == "Evicted"
+    (finished,) = [item for item in world.kube.status["one"]["conditions"] if item["type"] == "Finished"]
+    assert "The node was low on resource: memory; the code may have run in part" in finished["message"]
+    assert world.kube.status["one"]["stdout"] == "so far"
+    assert await world.reports.take(execution.execution_id, 1, crashed) == 200, "the same report, told again"
+
+
+async def test_a_crash_is_written_although_the_events_cannot_be_read(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    execution = await world.start_one()
+
+    async def refuse(path: str, **_: str) -> AsyncIterator[list[dict[str, Any]]]:
+        raise KubeUnavailable(403, "Forbidden", path)
+        yield []
+
+    monkeypatch.setattr(world.kube, "list_pages", refuse)
+    crashed = make_report(execution_id=execution.execution_id, status="crashed", reason="PodTerminated", exit_code=-1)
+    assert await world.reports.take(execution.execution_id, 1, crashed) == 201
+    assert world.kube.reason("one", "Finished") == "PodTerminated"

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from controller.termination import classify, last_words
+from controller.termination import classify, last_words, removed
 from tests.unit.controller.builders import make_pod
 
 
@@ -25,6 +25,10 @@ def ended(exit_code: int, reason: str = "Error", message: str = "") -> dict[str,
         ({**ended(137), "reason": "Evicted", "message": "disk"}, "sigkill", 137, "Evicted", "disk"),
         ({**ended(143), "conditions": [{"type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler",
           "message": "preempted"}]}, "sigterm", 143, "Evicted", "preempted"),
+        ({**ended(143), "conditions": [{"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI",
+          "message": "Eviction API: evicting"}]}, "sigterm", 143, "PodTerminated", "node node-1 is drained"),
+        ({"conditions": [{"type": "DisruptionTarget", "status": "True", "reason": "DeletionByPodGC", "message": "x"}]},
+          "error", -1, "ExecutorLost", "gone"),
         ({"reason": "Evicted", "message": "disk", "containerStatuses": []}, "error", -1, "Evicted", "disk"),
         ({"containerStatuses": []}, "error", -1, "ExecutorLost", "gone"),
     ],
@@ -33,6 +37,13 @@ def test_each_row(status: dict[str, Any], exit_reason: str, exit_code: int, reas
     found = classify(make_pod(**status))
     assert (found.exit_reason, found.exit_code, found.reason) == (exit_reason, exit_code, reason)
     assert word in found.message
+
+
+def test_a_pod_that_is_removed_while_its_container_runs_is_lost_and_says_why() -> None:
+    gone = {"type": "DisruptionTarget", "status": "True", "reason": "DeletionByPodGC", "message": "x"}
+    found = removed(make_pod("pod-1", conditions=[gone]))
+    assert (found.exit_reason, found.exit_code, found.reason) == ("error", -1, "ExecutorLost")
+    assert "pod-1 was removed by force, because node node-1 is no longer there" in found.message
 
 
 def test_a_pod_that_nobody_has_seen_is_lost() -> None:
@@ -51,6 +62,8 @@ def test_the_last_run_counts_when_the_container_runs_again() -> None:
         ('{"event_type": "executor_started"}\nexecutor: bwrap is missing\n', "executor: bwrap is missing"),
         ('executor: old\n{"event_type": "container_exited_sent", "answer": "HTTP 204"}', "executor: old"),
         ('{"event_type": "container_exited_sent"}', ""),
+        ('952Z", "event_type": "request_answered"}\n{"event_type": "execution_started"}', ""),
+        ('952Z", "event_type": "request_answered"}\nexecutor: bwrap is missing', "executor: bwrap is missing"),
         ("", ""),
     ],
 )

@@ -12,6 +12,7 @@ from controller.events import EventRecorder
 from controller.inquiry import Inquiry
 from controller.metrics import Metrics
 from controller.namespaces import NamespaceGate
+from controller.notices import Notices
 from controller.orphans import Orphans
 from controller.pipeline import Collaborators, Pipeline
 from controller.recovery import Recovery
@@ -117,6 +118,7 @@ class World:
                 events=EventRecorder(kube, metrics, self.now),
                 metrics=metrics,
                 namespaces=NamespaceGate(kube),
+                notices=Notices(kube, "system"),
                 secret_namespaces=frozenset(),
                 now=self.now,
             )

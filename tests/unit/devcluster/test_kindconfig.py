@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from devcluster import audit
-from devcluster.kindconfig import build_config, to_text
+from devcluster.kindconfig import SPARE, build_config, to_text
 
 
 def test_a_plain_cluster_has_one_control_plane_and_leaves_the_cni_to_kind() -> None:
@@ -14,8 +14,15 @@ def test_a_plain_cluster_has_one_control_plane_and_leaves_the_cni_to_kind() -> N
     assert "kubeadmConfigPatches" not in config
 
 
-def test_the_second_node_is_a_worker() -> None:
-    assert [node["role"] for node in build_config(nodes=2)["nodes"]] == ["control-plane", "worker"]
+def test_the_second_node_is_spare_and_the_first_takes_everything_else() -> None:
+    first, spare = build_config(nodes=2, audit_policy=Path("/state/audit-policy.json"))["nodes"]
+    assert (first["role"], spare["role"]) == ("control-plane", "worker")
+    untainted = [patch for patch in first["kubeadmConfigPatches"] if "kind: InitConfiguration" in patch]
+    assert len(untainted) == 1
+    assert "taints: []" in untainted[0]
+    (tainted,) = spare["kubeadmConfigPatches"]
+    assert spare["labels"] == {SPARE: ""}
+    assert f"{{key: {SPARE}, effect: NoSchedule}}" in tainted
 
 
 def test_a_built_image_brings_no_cni_and_its_proxy_programs_iptables() -> None:
@@ -60,11 +67,11 @@ def test_the_text_is_json_and_so_yaml() -> None:
 def test_the_api_server_notes_who_touches_secrets_whichever_kubeadm_version_kind_writes() -> None:
     config = build_config(nodes=2, audit_policy=Path("/state/audit-policy.json"))
     control_plane, worker = config["nodes"]
-    assert worker == {"role": "worker"}
+    assert "extraMounts" not in worker
     (mount,) = control_plane["extraMounts"]
     assert mount["hostPath"] == "/state/audit-policy.json"
     patches = {
-        patch["apiVersion"]: patch["apiServer"] for patch in map(json.loads, control_plane["kubeadmConfigPatches"])
+        patch["apiVersion"]: patch["apiServer"] for patch in map(json.loads, control_plane["kubeadmConfigPatches"][:2])
     }
     as_map = patches["kubeadm.k8s.io/v1beta3"]["extraArgs"]
     as_list = {item["name"]: item["value"] for item in patches["kubeadm.k8s.io/v1beta4"]["extraArgs"]}

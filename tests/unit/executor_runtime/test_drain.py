@@ -1,8 +1,13 @@
 """The preStop hook."""
 
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
 import pytest
 
-from executor_runtime.drain import SETTLED_S, main, wait_until_idle
+from contracts.executor_api import Health
+from executor_runtime.drain import SETTLED_S, count_active, main, wait_until_idle
 
 
 class Clock:
@@ -56,3 +61,37 @@ def test_a_run_that_is_too_long_is_given_up_in_time() -> None:
 def test_wrong_usage_is_said(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(arguments) == 2
     assert "usage:" in capsys.readouterr().err
+
+
+class _Answers(BaseHTTPRequestHandler):
+    body = b""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(self.body)
+
+    def log_message(self, *_: object) -> None:
+        """Says nothing."""
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    with HTTPServer(("127.0.0.1", 0), _Answers) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_port
+        server.shutdown()
+
+
+@pytest.mark.parametrize(("active", "unsent"), [(0, 0), (2, 0), (0, 3), (1, 1)])
+def test_what_runs_and_what_is_not_told_yet_are_waited_for(port: int, active: int, unsent: int) -> None:
+    health = Health(
+        version="1", uptime_seconds=1, active_executions=active, unsent_reports=unsent, isolation="full", run_id="a"
+    )
+    _Answers.body = health.model_dump_json().encode()
+    assert count_active(port) == active + unsent
+
+
+def test_an_executor_that_does_not_answer_is_not_waited_for(port: int) -> None:
+    _Answers.body = b"no"
+    assert count_active(port) == 0

@@ -251,3 +251,17 @@ def test_a_crash_report_has_what_was_written_till_then() -> None:
     assert (report.status, report.reason, report.exit_code, report.stdout) == ("crashed", "PodTerminated", -1, "out")
     assert report.return_value is None
     assert "nothing of it ran" in build_crash_report(ID, False, None).message
+
+
+async def test_a_report_is_unsent_from_the_moment_it_is_begun_until_it_is_taken(make_rig: Callable[..., Rig]) -> None:
+    rig = make_rig(NETWORK_ERROR, NETWORK_ERROR, NETWORK_ERROR, NETWORK_ERROR, NETWORK_ERROR, 201)
+    report = ResultReport.of(make_result())
+    sending = rig.reporter.start(report, None)
+    assert rig.reporter.unsent == 1, "before it is on disk"
+    while not sending.done():
+        await rig.time.advance(1)
+        assert rig.reporter.unsent == 1
+        await asyncio.wait([sending], timeout=0.001)
+    assert rig.reporter.unsent == 1, "all attempts have failed: it waits on disk"
+    await rig.reporter.replay()
+    assert rig.reporter.unsent == 0

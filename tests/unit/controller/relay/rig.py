@@ -15,6 +15,7 @@ from controller.errors import KubeConflict, KubeNotFound
 from controller.events import EventRecorder
 from controller.metrics import Metrics
 from controller.namespaces import NamespaceGate
+from controller.notices import Notices
 from controller.pipeline import Collaborators, Pipeline
 from controller.relay.clock import Clock
 from controller.relay.relay import Parts, Relay
@@ -179,6 +180,7 @@ class Rig:
                 events=EventRecorder(kube, self.metrics, self.time.now),
                 metrics=self.metrics,
                 namespaces=NamespaceGate(kube),
+                notices=Notices(kube, "system"),
                 secret_namespaces=frozenset(),
                 now=self.time.now,
             )
