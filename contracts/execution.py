@@ -7,7 +7,7 @@ messages stand here only. CEL speaks where a bound alone would not say what to w
 import re
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field, JsonValue, ValidationInfo, field_validator, model_validator
+from pydantic import ConfigDict, Field, JsonValue, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticUndefined
 
 from contracts import bounds
@@ -252,6 +252,9 @@ class StatusArtifact(KubeModel):
 class ExecutionStatus(KubeModel):
     """What became of it. Written by the controller only, by its one fold."""
 
+    # After a rollback there may be a later version's fields.
+    model_config = ConfigDict(extra="ignore")
+
     phase: Phase | None = None
     conditions: list[Condition] | None = Field(
         default=None,
@@ -262,6 +265,11 @@ class ExecutionStatus(KubeModel):
     attempt: int | None = Field(default=None, ge=0)
     pod_name: str | None = None
     node_name: str | None = None
+    executor_run: str | None = Field(
+        default=None,
+        max_length=32,
+        description="The run of the pod's executor that the attempt is meant for: after a restart it is another one.",
+    )
     start_time: Timestamp | None = None
     completion_time: Timestamp | None = None
     duration: str | None = Field(default=None, description="completionTime less startTime, for people, such as 1.24s.")

@@ -238,7 +238,11 @@ class Health(BaseModel):
         default="watchdog",
         description="What holds the memory, processes and CPU of a run: a cgroup of its own, or the executor's looks.",
     )
-    run_id: str = Field(default="", description="Differs after every start: what was known before is forgotten.")
+    run_id: str = Field(
+        default="",
+        pattern=f"^$|{RUN_ID_PATTERN}",
+        description="Differs after every start: what was known before is forgotten.",
+    )
 
 
 class Unhealthy(BaseModel):

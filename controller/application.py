@@ -18,6 +18,7 @@ from kubernetes.aio.client import Configuration
 
 from controller.clients.executor import ExecutorClient
 from controller.clients.kube import KubeClient
+from controller.collaborators import Collaborators
 from controller.deadlines import Deadlines
 from controller.endpoint import Endpoint
 from controller.errors import KubeError
@@ -31,7 +32,7 @@ from controller.metrics import Metrics
 from controller.namespaces import NamespaceGate
 from controller.notices import Notices
 from controller.orphans import Orphans
-from controller.pipeline import Collaborators, Pipeline
+from controller.pipeline import Pipeline
 from controller.pool_keeper import PoolKeeper
 from controller.recovery import Recovery
 from controller.relay.relay import make_relay

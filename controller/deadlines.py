@@ -82,11 +82,11 @@ class Deadlines:
             tracked.ask_after = self._now() + _ASK_AGAIN
 
     async def _overdue(self, tracked: Tracked) -> None:
-        """Asks once more; without a result there is none to come."""
+        """Asks once more; without a result there is none to come, unless it has only begun now."""
         try:
             await self._inquiry.ask(tracked)
         except ExecutorUnreachable as error:
             logger.warning("an overdue Execution's executor does not answer", error=str(error))
-        if tracked.stage is Stage.RUNNING:
+        if tracked.stage is Stage.RUNNING and tracked.deadline is None:
             message = f"no result from pod {tracked.status.pod_name} although its time is over"
             await self._inquiry.give_up(tracked, message)

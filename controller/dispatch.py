@@ -1,10 +1,11 @@
-"""Hands a claimed Execution to its executor, and takes it back again: the two calls that are tried until answered.
+"""Hands a claimed Execution to its executor, and takes it back again: the calls that are tried until answered.
 
-Both may be repeated without harm: an executor runs an ``execution_id`` once, whatever it
+All may be repeated without harm: an executor runs an ``execution_id`` once, whatever it
 receives. Neither gives up by itself; the Execution's deadline, or its pod's end, does.
 
 An executor forgets what it ran when it restarts. So a dispatch names the run of the executor that it
-is meant for, the same at each try: a restarted one refuses it, because the run before may have begun it.
+is meant for (the claim has it), the same at each try: a restarted one refuses it, because the run before may have
+begun it.
 """
 
 import asyncio
@@ -55,27 +56,35 @@ class Dispatcher:
         self._run_ids = run_ids
         self._hush = hush
 
-    async def dispatch(self, tracked: Tracked, request: ExecutionRequest) -> Refusal | Doubt | None:
-        """Returns once the executor has the Execution, will not take it, or it need not be sent any more."""
-        tries, taken, run_id = 0, False, ""
+    async def dispatch(
+        self, tracked: Tracked, request: ExecutionRequest, *, again: bool = False
+    ) -> Refusal | Doubt | None:
+        """Returns once the executor has the Execution, will not take it, or it need not be sent any more.
+
+        ``again``: an earlier leader, or an earlier try, may have sent it before.
+        """
+        tries, taken, run_id, pod = 0, again, tracked.status.executor_run or "", tracked.status.pod_name or ""
         while tracked.stage is Stage.RUNNING and not tracked.stop_wanted:
             try:
-                run_id = run_id or await self._find_run(tracked)
+                run_id = run_id or await self.find_run(pod, tracked.pod_url)
                 await self._executors.execute(tracked.pod_url, request, tracked.attempt, run_id)
             except ExecutorRefusal as refusal:
+                if again and refusal.status == 409:
+                    return Doubt(f"{refusal}: what it consists of has changed since it was sent before")
                 return _refusal(refusal)
             except ExecutorFenced as fenced:
                 if not fenced.other_run or taken:
                     return Doubt(str(fenced))
                 # It has restarted since it was last looked at, and nothing of this has reached any run of it.
-                self._forget_run(tracked)
+                self._run_ids.pop(pod, None)
                 run_id = ""
             except ExecutorUnreachable as error:
                 taken = taken or error.taken
                 if error.silent and tries >= _SILENT_AFTER_TRIES:
-                    self._hush(tracked.status.pod_name or "")
-                tries = await _pause(tries, "dispatch", error, tracked)
+                    self._hush(pod)
+                tries = await pause(tries, "dispatch", error, tracked)
             else:
+                tracked.may_begin = False
                 return None
         return None
 
@@ -95,23 +104,52 @@ class Dispatcher:
                 if await self._executors.bury(tracked.pod_url, execution_id, tracked.attempt) is None:
                     return False
             except ExecutorUnreachable as error:
-                tries = await _pause(tries, "cancel", error, tracked)
+                tries = await pause(tries, "cancel", error, tracked)
         return False
 
-    async def _find_run(self, tracked: Tracked) -> str:
-        pod = tracked.status.pod_name or ""
+    async def bury(self, tracked: Tracked) -> bool:
+        """Whether the run that the claim names has not begun it, and never will now."""
+        tries = 0
+        while tracked.stage is Stage.RUNNING:
+            try:
+                known = await self._executors.bury(
+                    tracked.pod_url,
+                    tracked.execution.execution_id,
+                    tracked.attempt,
+                    tracked.status.executor_run or "",
+                )
+                return known is None
+            except ExecutorFenced:
+                return False
+            except ExecutorUnreachable as error:
+                tries = await pause(tries, "bury", error, tracked)
+        return False
+
+    async def find_run(self, pod: str, url: str) -> str:
+        """The run of a pod's executor, which is asked once; empty when it does not say.
+
+        Raises:
+            ExecutorUnreachable: it does not answer, or is not healthy.
+        """
         if pod not in self._run_ids:
-            health = await self._executors.read_health(tracked.pod_url)
-            if health is None:
-                raise ExecutorUnreachable("the executor is not healthy", taken=False)
-            self._run_ids[pod] = health.run_id
+            try:
+                self._run_ids[pod] = await self.read_run(url)
+            except ExecutorUnreachable as error:
+                if error.silent:
+                    self._hush(pod)
+                raise
         return self._run_ids[pod]
 
-    def _forget_run(self, tracked: Tracked) -> None:
-        self._run_ids.pop(tracked.status.pod_name or "", None)
+    async def read_run(self, url: str) -> str:
+        """The same, asked anew."""
+        health = await self._executors.read_health(url)
+        if health is None:
+            raise ExecutorUnreachable("the executor is not healthy", taken=False)
+        return health.run_id
 
 
-async def _pause(tries: int, what: str, error: Exception, tracked: Tracked) -> int:
+async def pause(tries: int, what: str, error: Exception, tracked: Tracked) -> int:
+    """Waits before the next try, longer each time; the number of tries so far."""
     if tries in (0, 5) or tries % 50 == 0:
         logger.warning(
             "an executor does not answer",

@@ -31,6 +31,17 @@ class Claimed:
     pod_name: str
     node_name: str
     time: datetime
+    executor_run: str = ""
+    """The run of the pod's executor that is meant; empty where that does not say."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reclaimed:
+    """Its executor has never received this attempt: the run that the claim names is given it now."""
+
+    attempt: int
+    executor_run: str
+    time: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,4 +104,4 @@ class Relayed:
     time: datetime
 
 
-Fact = Waits | Claimed | Refused | Cancelled | HeartbeatSeen | ResultSeen | ContainerLost | Relayed
+Fact = Waits | Claimed | Reclaimed | Refused | Cancelled | HeartbeatSeen | ResultSeen | ContainerLost | Relayed

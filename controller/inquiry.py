@@ -1,7 +1,8 @@
 """Asks the executor what became of an Execution, and draws the conclusion: folded in, or Crashed, or nothing yet.
 
-Whoever asks about an Execution that was dispatched has its executor leave a tombstone where it does not know
-it: a dispatch that is still on its way (of a leader before this one, of a try that was given up) is refused then.
+An attempt that its executor has never known is handed over again where that is safe (``handover``). Before any other
+verdict on one that is unknown, the executor leaves a tombstone: a dispatch that is still on its way (of a leader
+before this one, of a try that was given up) is refused then.
 """
 
 import asyncio
@@ -17,6 +18,7 @@ from controller import names
 from controller.clients.executor import ExecutorClient
 from controller.clients.kube import KubeClient
 from controller.errors import ExecutorUnreachable, KubeError, KubeNotFound
+from controller.handover import is_stopping
 from controller.logs import get_logger
 from controller.pipeline import Pipeline
 from controller.resources import Pod, parse_pod
@@ -48,7 +50,9 @@ class Inquiry:
         self._asks: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
     async def ask(self, tracked: Tracked, unknown: Termination | None = None) -> ExecutionState | None:
-        """Asks once, and does what follows from the answer: a result is folded in; what is unknown has Crashed.
+        """Asks once, and does what follows from the answer.
+
+        A result is folded in; what is unknown is begun now if it never was, or else has Crashed.
 
         Args:
             tracked: the Execution, which runs.
@@ -57,27 +61,39 @@ class Inquiry:
         Raises:
             ExecutorUnreachable: there was no answer.
         """
-        state = await self._ask(tracked)
+        state, buried = await self._ask(tracked)
         tracked.hear(self._now())
-        if state is not None and state.result is not None:
-            await self._pipeline.finish(tracked, tracked.attempt, ResultReport.of(state.result))
-        elif state is None and tracked.dispatched.is_set():
-            message = f"the executor on pod {tracked.status.pod_name} does not know it (it has restarted)"
-            ended = unknown or await self.explain(tracked, message)
-            await self._pipeline.crash(tracked, ended.reason, ended.message)
+        if state is not None:
+            tracked.may_begin = False
+            if state.result is not None:
+                await self._pipeline.finish(tracked, tracked.attempt, ResultReport.of(state.result))
+        elif tracked.dispatched.is_set():
+            await self._conclude(tracked, unknown, buried)
         return state
 
-    async def _ask(self, tracked: Tracked) -> ExecutionState | None:
+    async def _ask(self, tracked: Tracked) -> tuple[ExecutionState | None, bool]:
+        """What its executor knows of this attempt; and where that is nothing, whether it will never begin it."""
         if not tracked.pod_url:
             raise ExecutorUnreachable("its pod is not known")
         url, execution_id = tracked.pod_url, tracked.execution.execution_id
         asks = self._asks.setdefault(url, asyncio.Semaphore(_ASKS_A_POD))
         async with asks:
-            if tracked.dispatched.is_set():
-                return await self._executors.bury(url, execution_id, tracked.attempt)
-            # A dispatch of our own that is under way must not find a tombstone.
+            if tracked.dispatched.is_set() and not self._pipeline.may_begin(tracked):
+                return await self._executors.bury(url, execution_id, tracked.attempt), True
+            # A dispatch of our own that is under way, or may follow, must not find a tombstone.
             state = await self._executors.ask(url, execution_id)
-            return state if state is not None and state.attempt == tracked.attempt else None
+            return (state if state is not None and state.attempt == tracked.attempt else None), False
+
+    async def _conclude(self, tracked: Tracked, unknown: Termination | None, buried: bool) -> None:
+        """Its executor does not know it, and nothing of ours is on its way there."""
+        if is_stopping(tracked):
+            self._pipeline.stop(tracked)
+        elif buried:
+            message = f"the executor on pod {tracked.status.pod_name} does not know it (it has restarted)"
+            ended = unknown or await self.explain(tracked, message)
+            await self._pipeline.crash(tracked, ended.reason, ended.message)
+        elif self._pipeline.may_begin(tracked):
+            self._pipeline.begin_again(tracked)
 
     async def give_up(self, tracked: Tracked, message: str) -> None:
         """Ends one that nobody knows anything of any more, and sees to it that it does not run on unseen."""

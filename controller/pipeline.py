@@ -9,7 +9,6 @@ slots, because a task begins with a slot in hand.
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
@@ -18,27 +17,21 @@ from contracts.execution import Phase
 from contracts.executor_api import ExecutionRequest
 from controller.admission import Accepted, PoolNotFound, Rejected, admit
 from controller.background import Background
-from controller.clients.executor import ExecutorClient
-from controller.clients.kube import KubeClient
+from controller.collaborators import Collaborators
 from controller.containers import ContainerRuns
 from controller.dispatch import Dispatcher, Doubt, Refusal
-from controller.errors import ControllerError, KubeUnavailable
-from controller.events import EventRecorder
-from controller.facts import Cancelled, Claimed, ContainerLost, Fact, Refused, ResultSeen, Waits
+from controller.errors import ControllerError
+from controller.facts import Cancelled, ContainerLost, Fact, Refused, ResultSeen, Waits
+from controller.handover import Handover, is_stopping
 from controller.identity import Identities, duplicate
-from controller.inputs import Grant, make_request
 from controller.logs import get_logger
-from controller.metrics import Metrics
-from controller.namespaces import NamespaceGate
-from controller.notices import Notices
 from controller.placement import Placed, Placement
 from controller.pods import Pods
-from controller.report_tokens import ReportTokens
 from controller.resources import Execution, Pool
 from controller.status import RETRYING, SCHEDULED, condition_of
 from controller.termination import LOST, explain
 from controller.tracking import Ended, Mark, Registry, Stage, Tracked
-from controller.writer import StatusWriter, Written
+from controller.writer import Written
 
 QUEUED_AFTER_S: Final = 1.0
 """An Execution that waits longer for a slot says so in its status, once."""
@@ -51,22 +44,6 @@ _NO_ROOM: Final = (
     "with less than 1 MiB in all, for example with the code in a ConfigMap"
 )
 logger = get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Collaborators:
-    """What the pipeline works with."""
-
-    kube: KubeClient
-    executors: ExecutorClient
-    writer: StatusWriter
-    tokens: ReportTokens
-    events: EventRecorder
-    metrics: Metrics
-    namespaces: NamespaceGate
-    notices: Notices
-    secret_namespaces: frozenset[str]
-    now: Callable[[], datetime]
 
 
 class Pipeline:
@@ -86,8 +63,8 @@ class Pipeline:
         self.deleted: Callable[[Tracked], None] = lambda tracked: None
         self._background = Background(with_.metrics)
         self._dispatcher = Dispatcher(with_.executors, self.pods.run_ids, self._hush)
+        self._handover = Handover(with_, self.identities, self.pods, self.pools, self._dispatcher)
         self._dirty: set[str] = set()
-        self._halted = False
 
     # --- seen -------------------------------------------------------------------------------------------------
 
@@ -106,6 +83,8 @@ class Pipeline:
                 self._drop(tracked, Ended(tracked.uid, tracked.attempt, phase) if phase else None)
         elif tracked.stage is Stage.WAITING and tracked.status.phase == "Running":
             self._begin_anew(tracked)
+        elif tracked.stage is Stage.RUNNING and tracked.status.phase == "Pending" and not tracked.lock.locked():
+            self._take_back(tracked)  # the last word of an earlier leader came late: another attempt follows
         elif execution.spec.cancel or execution.deleting:
             self.stop(tracked)
 
@@ -209,7 +188,7 @@ class Pipeline:
 
     def _place(self, pool: str) -> None:
         self._dirty.discard(pool)
-        if pool in self.pools and not self._halted:
+        if pool in self.pools and not self._handover.halted:
             for placed in self.placement.place(pool):
                 tracked = self.registry.get(placed.uid)
                 if tracked is None:
@@ -246,7 +225,7 @@ class Pipeline:
 
     async def _run(self, tracked: Tracked, placed: Placed) -> None:
         try:
-            request = await self._start(tracked, placed)
+            request = await self._handover.claim(tracked, placed)
         except ControllerError as error:
             logger.warning("an Execution could not be started now", error=str(error), **_who(tracked))
             await asyncio.sleep(_RETRY_S)
@@ -259,39 +238,6 @@ class Pipeline:
             if tracked.stop_wanted:
                 self.stop(tracked)
             await self._dispatch(tracked, request)
-
-    async def _start(self, tracked: Tracked, placed: Placed) -> ExecutionRequest | Rejected | None:
-        """The claimed request; None when the Execution could not be claimed."""
-        attempt = tracked.attempt + 1
-        request = await self._prepare(tracked, attempt)
-        if isinstance(request, Rejected) or await self._claim(tracked, placed, attempt):
-            return request
-        return None
-
-    async def _prepare(self, tracked: Tracked, attempt: int) -> ExecutionRequest | Rejected:
-        pool = self.pools.get(tracked.execution.spec.pool)
-        if pool is None or tracked.limits is None:
-            raise KubeUnavailable(0, "PoolGone", "the pool went away while the Execution was placed")
-        refused = await self.identities.confirm(tracked.execution) or await self._with.namespaces.check(
-            tracked.execution.namespace, pool
-        )
-        if refused is not None:
-            return refused
-        token = self._with.tokens.make(tracked.execution.execution_id, attempt)
-        return await make_request(tracked.execution, Grant(token, tracked.limits), self._with.kube)
-
-    async def _claim(self, tracked: Tracked, placed: Placed, attempt: int) -> bool:
-        pod = self.pods.get(placed.pod)
-        if pod is None or not self.pods.accepts(pod) or self._halted:
-            return False
-        fact = Claimed(tracked.execution.execution_id, attempt, pod.name, pod.node, self._with.now())
-        if await self._with.writer.record(tracked, fact) is not Written.YES:
-            return False
-        tracked.stage = Stage.RUNNING
-        tracked.pod_url = pod.url
-        tracked.expect_end(fact.time)
-        tracked.hear(fact.time)
-        return True
 
     def _give_back(self, tracked: Tracked) -> None:
         """Undoes a placement that did not become a claim."""
@@ -324,6 +270,37 @@ class Pipeline:
             case Doubt(message):
                 logger.warning("an executor does not take an Execution", message=message, **_who(tracked))
                 self.adopt(tracked)
+
+    def may_begin(self, tracked: Tracked) -> bool:
+        """Whether an attempt that its executor does not know may be handed to it once more."""
+        return self._handover.is_open(tracked)
+
+    def begin_again(self, tracked: Tracked) -> None:
+        """Hands it over once more."""
+        tracked.dispatched.clear()  # from here on others ask only, and leave no tombstone in its way
+        tracked.begin(self._with.now())
+        self.spawn(self._begin_again(tracked), tracked)
+
+    async def _begin_again(self, tracked: Tracked) -> None:
+        try:
+            outcome = await self._handover.again(tracked)
+        finally:
+            tracked.dispatched.set()
+        if tracked.stage is not Stage.RUNNING:
+            return
+        if outcome is None:
+            if is_stopping(tracked):
+                self.stop(tracked)
+            else:
+                self.see(tracked.execution)  # where it was not sent, somebody else has written to it
+            return
+        logger.warning("an Execution cannot be handed over again", message=outcome.message, **_who(tracked))
+        tracked.may_begin = False
+        if isinstance(outcome, Refusal) and await self._dispatcher.bury(tracked):
+            now = self._with.now()
+            await self._end(tracked, Refused(outcome.reason, outcome.message, outcome.solution, now))
+        else:
+            self.adopt(tracked)
 
     def _hush(self, pod: str) -> None:
         """An executor does not answer: nothing more is placed there until it does."""
@@ -409,6 +386,9 @@ class Pipeline:
         message = condition.message if condition else ""
         self._with.events.warn(tracked.execution, RETRYING, message)
         logger.warning("an attempt was lost", message=message, **_who(tracked))
+        self._take_back(tracked)
+
+    def _take_back(self, tracked: Tracked) -> None:
         tracked.stage = Stage.ENDED  # whoever still works on the lost attempt stops
         self.placement.release(tracked.uid)
         self._begin_anew(tracked)
@@ -448,7 +428,7 @@ class Pipeline:
 
         What is claimed by then is best dispatched too: the next leader would find that its executor does not know it.
         """
-        self._halted = True
+        self._handover.halted = True
         await self._background.settle(within_s)
         await self._background.close()
 
@@ -465,9 +445,7 @@ def _queued_message(tracked: Tracked) -> str:
 
 def _may_retry(tracked: Tracked) -> bool:
     """Whether a lost attempt is followed by another one: never for what is to stop."""
-    execution = tracked.execution
-    stopping = tracked.stop_wanted or tracked.deleted or execution.spec.cancel or execution.deleting
-    return tracked.attempt <= execution.spec.max_retries and not stopping
+    return tracked.attempt <= tracked.execution.spec.max_retries and not is_stopping(tracked)
 
 
 def _who(tracked: Tracked) -> dict[str, str]:

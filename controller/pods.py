@@ -120,6 +120,7 @@ class Pods:
     def say_ready(self, name: str, at: datetime) -> Pod | None:
         """Its executor says that it takes work (``container_ready``); None when no such pod is known."""
         self._said_ready[name] = at
+        self.run_ids.pop(name, None)
         self.silent.discard(name)
         pod = self._pods.get(name)
         if pod is not None:

@@ -21,7 +21,18 @@ from contracts.execution import (
 )
 from contracts.kube import Condition
 from controller.conditions import MESSAGE_LENGTH, ConditionStatus, find_condition, make_condition, merge_conditions
-from controller.facts import Cancelled, Claimed, ContainerLost, Fact, HeartbeatSeen, Refused, Relayed, ResultSeen, Waits
+from controller.facts import (
+    Cancelled,
+    Claimed,
+    ContainerLost,
+    Fact,
+    HeartbeatSeen,
+    Reclaimed,
+    Refused,
+    Relayed,
+    ResultSeen,
+    Waits,
+)
 from controller.storable import can_store
 
 SCHEDULED: Final = "Scheduled"
@@ -64,6 +75,8 @@ def _fold(status: ExecutionStatus, fact: Fact, generation: int | None) -> Execut
         case Claimed():
             # What runs is never claimed over: another leader may have claimed it, and its executor may have it.
             return None if running or fact.attempt <= (status.attempt or 0) else _claim(status, fact, generation)
+        case Reclaimed() if running and (fact.attempt, fact.executor_run) == (status.attempt, status.executor_run):
+            return status.model_copy(update={"start_time": fact.time})
         case Refused():
             return _refuse(status, fact, generation)
         case Cancelled():
@@ -88,7 +101,7 @@ def _retry(status: ExecutionStatus, reason: str, now: datetime, generation: int 
     """
     message = f"attempt {status.attempt} was lost ({reason}); it may have run in part, and another one follows"
     condition = make_condition(SCHEDULED, "False", RETRYING, message, now, generation)
-    gone = ("pod_name", "node_name", "start_time", "last_heartbeat_time", "progress")
+    gone = ("pod_name", "node_name", "executor_run", "start_time", "last_heartbeat_time", "progress")
     return status.model_copy(
         update={
             **dict.fromkeys(gone),
@@ -128,6 +141,7 @@ def _claim(status: ExecutionStatus, fact: Claimed, generation: int | None) -> Ex
             "attempt": fact.attempt,
             "pod_name": fact.pod_name,
             "node_name": fact.node_name or None,
+            "executor_run": fact.executor_run or None,
             "start_time": fact.time,
         }
     )

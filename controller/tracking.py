@@ -56,6 +56,9 @@ class Tracked:
     ask_after: datetime | None = None
     """When its silent executor is asked next; None while it is being asked."""
     dispatched: asyncio.Event = field(default_factory=asyncio.Event)
+    """Whether no dispatch of our own is under way any more."""
+    may_begin: bool = True
+    """Its attempt may never have reached its executor: that was not seen to know it, and has not refused it."""
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
@@ -85,6 +88,11 @@ class Tracked:
     def hear(self, now: datetime) -> None:
         """Its executor is there."""
         self.heard = self.ask_after = now
+
+    def begin(self, now: datetime) -> None:
+        """It is given to its executor now: from here on it is expected to end, and to be heard of."""
+        self.deadline = now + timedelta(seconds=self.execution.spec.timeout_seconds + GRACE_S)
+        self.hear(now)
 
     def expect_end(self, now: datetime, within_s: float | None = None) -> None:
         """Sets the deadline after which the executor is asked: the timeout and a grace, or sooner."""

@@ -13,7 +13,18 @@ from contracts.kube import API_VERSION, EXECUTION_KIND
 from controller import names, reported
 from controller.clients.kube import KubeClient
 from controller.errors import KubeConflict, KubeNotFound, KubeTooLarge, KubeUnavailable
-from controller.facts import Cancelled, Claimed, ContainerLost, Fact, HeartbeatSeen, Refused, Relayed, ResultSeen, Waits
+from controller.facts import (
+    Cancelled,
+    Claimed,
+    ContainerLost,
+    Fact,
+    HeartbeatSeen,
+    Reclaimed,
+    Refused,
+    Relayed,
+    ResultSeen,
+    Waits,
+)
 from controller.logs import get_logger
 from controller.resources import Execution, parse_execution
 from controller.status import RETRYING, SCHEDULED, advance, condition_of
@@ -54,7 +65,7 @@ class StatusWriter:
                 after = self._advance(execution, fact)
                 if after is None:
                     return Written.YES if _is_ours(execution.status, fact) else Written.NO
-                if isinstance(fact, Claimed) and (tracked.stop_wanted or tracked.execution.deleting):
+                if isinstance(fact, Claimed | Reclaimed) and (tracked.stop_wanted or tracked.execution.deleting):
                     return Written.NO
                 try:
                     after = cut(after, cuts)
@@ -112,6 +123,8 @@ def _is_ours(status: ExecutionStatus, fact: Fact) -> bool:
                 fact.pod_name,
                 fact.time,
             )
+        case Reclaimed():
+            return (status.phase, status.attempt, status.start_time) == ("Running", fact.attempt, fact.time)
         case ResultSeen(retry=True) | ContainerLost(retry=True):
             scheduled = condition_of(status, SCHEDULED)
             retried = scheduled is not None and scheduled.reason == RETRYING

@@ -86,7 +86,7 @@ class ExecutorClient:
         body = request.model_dump(mode="json", exclude_unset=True)
         if request.report_token is not None:
             body["report_token"] = request.report_token.get_secret_value()
-        headers = {**_attempt(attempt), **({RUN_HEADER: run_id} if run_id else {})}
+        headers = {**_attempt(attempt), **_run(run_id)}
         status, raw = await self._call("POST", f"{url}/execute", body, headers)
         if status not in (200, 202):
             raise _failure(status, raw)
@@ -100,13 +100,17 @@ class ExecutorClient:
         status, raw = await self._call("GET", f"{url}/executions/{execution_id}")
         return None if status == 404 else _read_state("GET", status, raw)
 
-    async def bury(self, url: str, execution_id: str, attempt: int) -> ExecutionState | None:
+    async def bury(self, url: str, execution_id: str, attempt: int, run_id: str = "") -> ExecutionState | None:
         """As ``ask``; but where it does not know this attempt, it leaves a tombstone: it will never begin it.
 
         Raises:
             ExecutorUnreachable: no answer, or not one that can be read.
+            ExecutorFenced: it is not the run of the executor that was meant, where one is named.
         """
-        status, raw = await self._call("PUT", f"{url}/executions/{execution_id}/tombstone", headers=_attempt(attempt))
+        headers = {**_attempt(attempt), **_run(run_id)}
+        status, raw = await self._call("PUT", f"{url}/executions/{execution_id}/tombstone", headers=headers)
+        if run_id and status == 412 and isinstance(fenced := _failure(status, raw), ExecutorFenced):
+            raise fenced
         if status in (404, 405):  # an executor of a version before tombstones
             return await self.ask(url, execution_id)
         return None if status == 201 else _read_state("PUT", status, raw)
@@ -173,6 +177,10 @@ class ExecutorClient:
 
 def _attempt(number: int) -> dict[str, str]:
     return {ATTEMPT_HEADER: str(number)}
+
+
+def _run(run_id: str) -> dict[str, str]:
+    return {RUN_HEADER: run_id} if run_id else {}
 
 
 def _bearer(token: str) -> dict[str, str]:

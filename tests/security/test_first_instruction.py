@@ -246,7 +246,9 @@ def find_processes(driver: Driver, workspace: Path) -> tuple[psutil.Process, psu
     """bwrap, process 1 and the user's process of what runs in a workspace: a keeper has started the first two."""
     for process in psutil.Process(driver.pid).children(recursive=True):
         if process.name() == "bwrap" and str(workspace) in process.cmdline():
-            (process_1,) = [child for child in process.parent().children() if child != process]
+            keeper = process.parent()
+            assert keeper is not None
+            (process_1,) = [child for child in keeper.children() if child != process]
             (user,) = process_1.children()
             return process, process_1, user
     raise AssertionError("nothing runs there")

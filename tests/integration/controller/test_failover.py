@@ -136,9 +136,7 @@ async def test_after_the_leader_is_killed_the_standby_places_new_work_within_fif
     print(f"\nnew work was placed {took:.1f} s after the leader was killed")
     assert took < TAKES_OVER_WITHIN_S
     assert standby.role == "leader"
-    counts = await stream.check("Crashed")
-    # What was claimed and not yet dispatched in the moment of the kill may have begun, for all that anybody knows.
-    assert counts.get("Crashed", 0) <= 8, counts
+    await stream.check()
 
 
 async def test_a_clean_stop_hands_over_within_two_seconds_and_loses_nothing(
@@ -179,7 +177,7 @@ async def test_a_leader_that_is_stopped_past_its_lease_ends_when_it_goes_on_and_
     assert server_log.count_writes() > writes
     said = leader.log.splitlines()[lines:]
     assert [line for line in said if "leads no longer" in line] == said[-1:]
-    await stream.check("Crashed")
+    await stream.check()
     assert not [line for line in said if "Execution ended" in line]
 
 

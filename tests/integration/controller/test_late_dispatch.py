@@ -12,8 +12,9 @@ import pytest
 from aiohttp import ClientSession, web
 
 from contracts.executor_api import EPOCH_HEADER
+from controller import names
 from tests.integration.controller.apiserver import free_port
-from tests.integration.controller.cluster import Cluster, Controller, eventually
+from tests.integration.controller.cluster import LEASE_PATH, Cluster, Controller, eventually
 from tests.integration.controller.service import Service
 from tests.integration.controller.test_way import find_condition
 from tests.integration.executor.running import RunningExecutor, open_directory
@@ -127,30 +128,121 @@ async def one_pod(cluster: Cluster, controller: Controller, url: str) -> AsyncIt
                 run.close()
 
 
+async def kill(cluster: Cluster, leader: Controller) -> None:
+    """And its Lease goes, so that nobody waits until it has run out; the next one's epoch is higher all the same."""
+    leader.signal(signal.SIGKILL)
+    await leader.wait_for_exit()
+    await cluster.delete(LEASE_PATH)
+
+
+async def kill_with_a_dispatch_on_its_way(cluster: Cluster, leader: Controller, network: SlowNetwork) -> str:
+    """Its execution id; it is claimed, and its executor has not received it."""
+    network.holds = True
+    await cluster.create_execution("late")
+    claimed = await cluster.wait_for_phase("late", "Running")
+    await eventually(lambda: network.held == 1, what="the dispatch to be on its way")
+    await kill(cluster, leader)
+    network.holds = False
+    return str(claimed["status"]["executionId"])
+
+
+@pytest.mark.parametrize(("drop_epoch", "answer"), [(True, (202, "")), (False, (412, "Executor.StaleEpoch"))])
+async def test_what_a_dead_leader_claimed_runs_once_though_its_dispatch_arrives_later(
+    cluster: Cluster, pair: list[Controller], service: Service, drop_epoch: bool, answer: tuple[int, str]
+) -> None:
+    leader, _ = pair
+    async with one_pod(cluster, leader, service.url) as (executors, network):
+        network.drop_epoch = drop_epoch
+        execution_id = await kill_with_a_dispatch_on_its_way(cluster, leader, network)
+        ended = await cluster.wait_for_phase("late", "Succeeded", timeout_s=20)
+        assert ended["status"]["attempt"] == 1
+        assert network.answers == [(202, "")]
+        network.let_go()
+        await eventually(lambda: len(network.answers) == 2, what="the late dispatch to arrive")
+        assert network.answers[1] == answer
+        assert executors.begun() == [execution_id]
+        assert await cluster.read_execution("late") == ended
+
+
+async def test_a_late_dispatch_that_arrives_first_is_joined_though_its_config_map_says_something_else_now(
+    cluster: Cluster, pair: list[Controller], service: Service
+) -> None:
+    leader, _ = pair
+    path = names.core_path("default", "configmaps", "changing")
+    code = "def handler(event):\n    return '{}'\n"
+    body = {"metadata": {"name": "changing"}, "data": {"main.py": code.format("before")}}
+    await cluster.call("POST", path.rpartition("/")[0], body)
+    try:
+        async with one_pod(cluster, leader, service.url) as (executors, network):
+            network.holds = True
+            reference = {"configMapKeyRef": {"name": "changing", "key": "main.py"}}
+            await cluster.create_execution("late", code=None, codeFrom=reference)
+            await eventually(lambda: network.held == 1, what="the dispatch to be on its way")
+            await kill(cluster, leader)
+            await cluster.call("PUT", path, {**body, "data": {"main.py": code.format("after")}})
+            await eventually(lambda: network.held == 2, what="the next leader's dispatch", timeout_s=20)
+            network.let_go()
+            ended = await cluster.wait_for_phase("late", "Succeeded", timeout_s=20)
+            assert ended["status"]["returnValue"] in ("before", "after")
+            assert executors.begun() == [ended["status"]["executionId"]]
+            refusals = [answer for answer in network.answers if answer[0] != 202]
+            assert refusals in ([(409, "Executor.Conflict")], [(412, "Executor.StaleEpoch")])
+    finally:
+        await cluster.delete(path)
+
+
 @pytest.mark.parametrize(("drop_epoch", "refusal"), [(True, "Executor.Tombstone"), (False, "Executor.StaleEpoch")])
-async def test_a_dispatch_that_arrives_after_a_failover_is_refused(
+async def test_a_claim_that_names_no_run_has_crashed_and_its_late_dispatch_is_refused(
     cluster: Cluster, pair: list[Controller], service: Service, drop_epoch: bool, refusal: str
 ) -> None:
-    leader, standby = pair
+    """As a version of the controller left it that did not name the run yet."""
+    leader, _ = pair
     async with one_pod(cluster, leader, service.url) as (executors, network):
-        network.holds, network.drop_epoch = True, drop_epoch
-        await cluster.create_execution("late")
-        await cluster.wait_for_phase("late", "Running")
-        await eventually(lambda: network.held == 1, what="the dispatch to be on its way")
-        leader.signal(signal.SIGKILL)
-        await leader.wait_for_exit()
+        network.drop_epoch = drop_epoch
+        await kill_with_a_dispatch_on_its_way(cluster, leader, network)
+        status = names.execution_path("default", "late") + "/status"
+        await cluster.call("PATCH", status, {"status": {"executorRun": None}}, kind="application/merge-patch+json")
         crashed = await cluster.wait_for_phase("late", "Crashed", timeout_s=20)
         assert find_condition(crashed, "Finished")["reason"] == "ExecutorLost"
-        network.holds = False
         network.let_go()
         await eventually(lambda: network.answers, what="the late dispatch to arrive")
-        [(status, code)] = network.answers
-        assert (status, code) == (409 if drop_epoch else 412, refusal)
+        [(_, code)] = network.answers
+        assert code == refusal
         network.drop_epoch = False
         await cluster.create_execution("after")
         after = await cluster.wait_for_phase("after", "Succeeded")
         assert executors.begun() == [after["status"]["executionId"]]
         assert (await cluster.read_execution("late"))["status"]["phase"] == "Crashed"
+
+
+async def test_what_a_dead_leader_claimed_does_not_run_where_the_executor_has_restarted_meanwhile(
+    cluster: Cluster, pair: list[Controller], service: Service
+) -> None:
+    leader, _ = pair
+    async with one_pod(cluster, leader, service.url) as (executors, network):
+        await kill_with_a_dispatch_on_its_way(cluster, leader, network)
+        await executors.kill()
+        await executors.start()
+        crashed = await cluster.wait_for_phase("late", "Crashed", timeout_s=20)
+        assert find_condition(crashed, "Finished")["reason"] == "ExecutorLost"
+        network.let_go()
+        await eventually(lambda: network.answers, what="the late dispatch to arrive")
+        assert [status for status, _ in network.answers] == [412]
+        assert executors.begun() == []
+
+
+async def test_what_a_dead_leader_claimed_and_somebody_cancels_ends_cancelled_and_never_begins(
+    cluster: Cluster, pair: list[Controller], service: Service
+) -> None:
+    leader, _ = pair
+    async with one_pod(cluster, leader, service.url) as (executors, network):
+        await kill_with_a_dispatch_on_its_way(cluster, leader, network)
+        path = names.execution_path("default", "late")
+        await cluster.call("PATCH", path, {"spec": {"cancel": True}}, kind="application/merge-patch+json")
+        await cluster.wait_for_phase("late", "Cancelled", timeout_s=20)
+        network.let_go()
+        await eventually(lambda: network.answers, what="the late dispatch to arrive")
+        assert executors.begun() == []
 
 
 async def test_a_dispatch_whose_answer_was_lost_with_its_executor_is_not_begun_again_by_the_next_run(

@@ -1,6 +1,7 @@
 """What a controller finds when it comes back: nothing runs twice, nothing is lost."""
 
 from controller import names
+from tests.fakes.executor import FakeExecutor
 from tests.integration.controller.cluster import Cluster, Controller, eventually
 from tests.integration.controller.conftest import StartExecutor
 from tests.integration.controller.test_end import run_one
@@ -27,12 +28,18 @@ async def test_what_happened_meanwhile_is_found_out(
     cluster: Cluster, own_controller: Controller, start_executor: StartExecutor
 ) -> None:
     await cluster.create_pool("default")
-    executor = await start_executor(auto=False)
     ids = {}
-    for name in ("ended", "forgotten", "cancelled"):
+
+    async def run(name: str, executor: FakeExecutor) -> None:
         await cluster.create_execution(name)
         ids[name] = (await cluster.wait_for_phase(name, "Running"))["status"]["executionId"]
-    await eventually(lambda: len(executor.runs) == 3, what="the dispatches")
+        await eventually(lambda: ids[name] in executor.runs, what="the dispatch")
+
+    restarted = await start_executor("pod-1", concurrency=1, auto=False)
+    await run("forgotten", restarted)
+    executor = await start_executor("pod-2", auto=False)
+    for name in ("ended", "cancelled"):
+        await run(name, executor)
     assert await own_controller.stop() == 0
     executor.runs[ids["ended"]].result = {
         "execution_id": ids["ended"],
@@ -42,7 +49,7 @@ async def test_what_happened_meanwhile_is_found_out(
         "execution_time": 0.1,
         "metrics": {"duration_ms": 1.0},
     }
-    del executor.runs[ids["forgotten"]]
+    restarted.forget()
     await cluster.call(
         "PATCH",
         names.execution_path("default", "cancelled"),
@@ -55,7 +62,24 @@ async def test_what_happened_meanwhile_is_found_out(
     crashed = await cluster.wait_for_phase("forgotten", "Crashed")
     assert find_condition(crashed, "Finished")["reason"] == "ExecutorLost"
     await eventually(lambda: executor.runs[ids["cancelled"]].cancelled, what="the cancelled one to be killed")
-    assert len(executor.received) == 3
+    assert (len(restarted.received), len(executor.received)) == (1, 2)
+
+
+async def test_what_was_claimed_and_never_dispatched_runs_now(
+    cluster: Cluster, own_controller: Controller, start_executor: StartExecutor
+) -> None:
+    await cluster.create_pool("default")
+    executor = await start_executor(refuse=10**6)
+    await cluster.create_execution("claimed", maxRetries=1)
+    claimed = await cluster.wait_for_phase("claimed", "Running")
+    assert claimed["status"]["executorRun"] == executor.run_id
+    await own_controller.stop(kill=True)
+    executor.refuse = 0
+    await own_controller.start()
+    ended = await cluster.wait_for_phase("claimed", "Succeeded")
+    assert executor.received == [ended["status"]["executionId"]]
+    assert (ended["status"]["attempt"], executor.tombstones) == (1, {})
+    assert ended["status"]["startTime"] > claimed["status"]["startTime"]
 
 
 async def test_what_was_deleted_meanwhile_is_killed(

@@ -16,7 +16,6 @@ from controller.silence import SilentPods
 from tests.unit.controller.builders import NOW, make_execution, make_pod, make_pool, make_report
 from tests.unit.controller.world import World
 
-OTHER_RUN = ExecutorFenced("an earlier run", other_run=True)
 BURIED = ExecutorFenced("a tombstone", other_run=False)
 LOST_ANSWER = ExecutorUnreachable("POST: ServerDisconnectedError")
 NEVER_SENT = ExecutorUnreachable("POST: ClientConnectorError", taken=False)
@@ -31,18 +30,19 @@ async def world(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
 
 
 async def test_every_try_is_meant_for_the_run_that_the_first_one_was_meant_for(world: World) -> None:
-    first = world.executors.run_id
     world.executors.refusals = [LOST_ANSWER, LOST_ANSWER]
-    world.add_pod()
-    world.pipeline.see(make_execution())
-    world.pipeline.pods.run_ids["pod-1"] = first
-    await world.settle()
-    assert world.executors.runs == [first] * 3
+    await world.send_one()
+    assert world.executors.runs == ["a" * 32] * 3
     assert len(world.executors.requests) == 1
+    assert world.kube.status["one"]["executorRun"] == "a" * 32
 
 
 async def test_a_restarted_executor_that_may_have_begun_it_does_not_get_it_again(world: World) -> None:
-    world.executors.refusals = [LOST_ANSWER, OTHER_RUN]
+    def restart() -> Exception:
+        world.executors.run_id = "c" * 32
+        return LOST_ANSWER
+
+    world.executors.refusals = [restart]
     execution = await world.send_one()
     assert world.executors.requests == []
     assert world.executors.buried == [execution.execution_id]
@@ -55,7 +55,7 @@ async def test_a_restarted_executor_that_cannot_have_begun_it_gets_it_now(
 ) -> None:
     world.add_pod()
     world.pipeline.pods.run_ids["pod-1"] = "b" * 32
-    world.executors.refusals = [*before, OTHER_RUN]
+    world.executors.refusals = [*before]
     world.pipeline.see(make_execution())
     await world.settle()
     assert world.executors.runs[-2:] == ["b" * 32, "a" * 32]
@@ -64,8 +64,9 @@ async def test_a_restarted_executor_that_cannot_have_begun_it_gets_it_now(
 
 
 async def test_what_a_tombstone_keeps_out_has_crashed_and_is_not_called_a_duplicate(world: World) -> None:
-    world.executors.refusals = [BURIED]
-    await world.send_one()
+    world.executors.refusals = [BURIED] * 100
+    execution = await world.send_one()
+    assert world.executors.buried == [execution.execution_id]
     assert world.kube.phases["one"] == ["Running", "Crashed"]
     assert world.kube.reason("one", "Finished") == "ExecutorLost"
 

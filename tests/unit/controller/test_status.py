@@ -9,15 +9,29 @@ from hypothesis import strategies as st
 
 from contracts.execution import TERMINAL_PHASES, ExecutionStatus, Phase
 from contracts.kube import Condition
-from controller.facts import Cancelled, Claimed, ContainerLost, Fact, HeartbeatSeen, Refused, ResultSeen, Waits
+from controller.facts import (
+    Cancelled,
+    Claimed,
+    ContainerLost,
+    Fact,
+    HeartbeatSeen,
+    Reclaimed,
+    Refused,
+    ResultSeen,
+    Waits,
+)
 from controller.status import advance, format_duration, utf8_tail
 from tests.unit.controller.builders import EXECUTION_ID, NOW, make_report
 
 LATER = NOW + timedelta(seconds=2)
+RUN = "a" * 32
 FACTS: dict[str, Fact] = {
     "waits": Waits("Queued", "no slot", LATER),
-    "claimed": Claimed(EXECUTION_ID, 1, "pod-1", "node-1", LATER),
+    "claimed": Claimed(EXECUTION_ID, 1, "pod-1", "node-1", LATER, RUN),
     "claimed again": Claimed(EXECUTION_ID, 2, "pod-2", "node-1", LATER),
+    "reclaimed": Reclaimed(1, RUN, LATER),
+    "old reclaim": Reclaimed(0, RUN, LATER),
+    "reclaimed for another run": Reclaimed(1, "b" * 32, LATER),
     "refused": Refused("QueueFull", "full", "wait", LATER),
     "cancelled": Cancelled("by the user", LATER),
     "beat": HeartbeatSeen(1, {"percent": 5}, LATER),
@@ -40,6 +54,7 @@ NOT_STARTED: dict[str, Phase] = {
     "cancelled": "Cancelled",
 }
 RUNNING: dict[str, Phase] = {
+    "reclaimed": "Running",
     "refused": "Rejected",
     "cancelled": "Cancelled",
     "beat": "Running",
@@ -56,6 +71,7 @@ def make_status(phase: Phase | None) -> ExecutionStatus:
     if phase in (None, "Pending"):
         return ExecutionStatus(phase=phase)
     started: dict[str, Any] = {"execution_id": EXECUTION_ID, "attempt": 1, "pod_name": "pod-1", "start_time": NOW}
+    started["executor_run"] = RUN
     return ExecutionStatus(phase=phase, **started)
 
 
@@ -107,6 +123,7 @@ def test_a_lost_attempt_that_may_be_repeated_waits_for_the_next(fact: Fact) -> N
     after = advance(make_status("Running"), fact)
     assert after is not None
     assert (after.phase, after.attempt, after.pod_name, after.start_time) == ("Pending", 1, None, None)
+    assert after.executor_run is None
     assert after.completion_time is None
     scheduled = find(after, "Scheduled")
     assert (scheduled.status, scheduled.reason) == ("False", "Retrying")
@@ -117,6 +134,20 @@ def test_a_lost_attempt_that_may_be_repeated_waits_for_the_next(fact: Fact) -> N
     again = advance(after, Claimed("id", 2, "pod", "node", LATER))
     assert again is not None
     assert (again.phase, again.attempt) == ("Running", 2)
+
+
+def test_a_claim_names_the_run_and_a_reclaim_changes_nothing_but_the_time() -> None:
+    claimed = advance(ExecutionStatus(), FACTS["claimed"])
+    assert claimed is not None
+    assert claimed.executor_run == RUN
+    later = LATER + timedelta(seconds=20)
+    reclaimed = advance(claimed, Reclaimed(1, RUN, later))
+    assert reclaimed == claimed.model_copy(update={"start_time": later})
+
+
+def test_what_a_later_version_has_written_into_a_status_is_dropped() -> None:
+    status = ExecutionStatus.model_validate({"phase": "Running", "attempt": 1, "ofALaterVersion": {"a": 1}})
+    assert status.to_kube() == {"phase": "Running", "attempt": 1}
 
 
 def test_code_that_failed_is_never_repeated() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from controller import writer as writer_module
 from controller.errors import KubeConflict, KubeNotFound, KubeTooLarge, KubeUnavailable
-from controller.facts import Cancelled, Claimed, Fact, HeartbeatSeen, ResultSeen, Waits
+from controller.facts import Cancelled, Claimed, Fact, HeartbeatSeen, Reclaimed, ResultSeen, Waits
 from controller.tracking import Tracked
 from controller.writer import StatusWriter, Written
 from tests.unit.controller.builders import EXECUTION_ID, NOW, make_execution, make_report
@@ -92,6 +92,17 @@ async def test_a_claim_and_a_result_survive(trouble: str) -> None:
     outcome, tracked = await record(kube, RESULT, tracked)
     assert (outcome, tracked.status.phase) == (Written.YES, "Succeeded")
     assert kube.stored["status"]["phase"] == "Succeeded"
+
+
+@pytest.mark.parametrize("trouble", ["down", "changed", "answer lost"])
+async def test_a_reclaim_survives_and_is_known_as_ours(trouble: str) -> None:
+    named = replace(CLAIM, executor_run="a" * 32)
+    again = Reclaimed(1, "a" * 32, NOW + timedelta(seconds=9))
+    _, tracked = await record(FakeKube(), named)
+    kube = FakeKube(trouble, stored={"status": tracked.status.to_kube()})
+    kube.version = 8
+    outcome, tracked = await record(kube, again, tracked)
+    assert (outcome, tracked.status.start_time) == (Written.YES, again.time)
 
 
 async def test_a_claim_that_another_one_has_made_is_not_ours() -> None:

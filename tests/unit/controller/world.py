@@ -1,20 +1,21 @@
 """The controller's parts, put together as the application does, around fakes that the test holds in its hands."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import datetime
 from typing import Any
 
 from contracts.executor_api import ExecutionRequest, ExecutionState, Health
+from controller.collaborators import Collaborators
 from controller.deadlines import Deadlines
-from controller.errors import KubeNotFound
+from controller.errors import ExecutorFenced, KubeConflict, KubeNotFound
 from controller.events import EventRecorder
 from controller.inquiry import Inquiry
 from controller.metrics import Metrics
 from controller.namespaces import NamespaceGate
 from controller.notices import Notices
 from controller.orphans import Orphans
-from controller.pipeline import Collaborators, Pipeline
+from controller.pipeline import Pipeline
 from controller.recovery import Recovery
 from controller.report_tokens import ReportTokens
 from controller.reports import Reports
@@ -34,6 +35,8 @@ class FakeKube:
         self.objects: dict[str, dict[str, Any]] = {}
         self.lists: dict[str, list[dict[str, Any]]] = {}
         self.version = 100
+        self.conflicts = 0
+        """So many writes find that the object has changed."""
 
     async def get(self, path: str) -> dict[str, Any]:
         if path not in self.objects:
@@ -45,6 +48,9 @@ class FakeKube:
 
     async def replace_status(self, path: str, body: dict[str, Any]) -> str:
         name = body["metadata"]["name"]
+        if self.conflicts:
+            self.conflicts -= 1
+            raise KubeConflict(409, "Conflict", path)
         self.status[name] = body["status"]
         self.phases.setdefault(name, []).append(body["status"]["phase"])
         self.version += 1
@@ -66,14 +72,18 @@ class FakeExecutors:
         self.cancelled: list[str] = []
         self.buried: list[str] = []
         self.active: list[ExecutionState] = []
-        self.refusals: list[Exception] = []
+        self.refusals: list[Exception | Callable[[], Exception]] = []
         self.answer: ExecutionState | None | Exception = None
+        self.health: Exception | None = None
 
     async def execute(self, url: str, request: ExecutionRequest, attempt: int, run_id: str = "") -> None:
         self.runs.append(run_id)
         self.attempts.append(attempt)
         if self.refusals:
-            raise self.refusals.pop(0)
+            refusal = self.refusals.pop(0)
+            raise refusal if isinstance(refusal, Exception) else refusal()
+        if run_id != self.run_id:
+            raise ExecutorFenced("an earlier run", other_run=True)
         self.requests.append(request)
 
     async def ask(self, url: str, execution_id: str) -> ExecutionState | None:
@@ -81,7 +91,9 @@ class FakeExecutors:
             raise self.answer
         return self.answer
 
-    async def bury(self, url: str, execution_id: str, attempt: int) -> ExecutionState | None:
+    async def bury(self, url: str, execution_id: str, attempt: int, run_id: str = "") -> ExecutionState | None:
+        if run_id not in ("", self.run_id):
+            raise ExecutorFenced("an earlier run", other_run=True)
         state = await self.ask(url, execution_id)
         if state is None:
             self.buried.append(execution_id)
@@ -97,6 +109,8 @@ class FakeExecutors:
         return self.active
 
     async def read_health(self, url: str) -> Health | None:
+        if self.health is not None:
+            raise self.health
         return Health(version="0", uptime_seconds=1, active_executions=0, isolation="full", run_id=self.run_id)
 
 

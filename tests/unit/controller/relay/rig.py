@@ -10,13 +10,14 @@ from contracts.control_plane_retry import Outcome, judge_status
 from controller import names, reported
 from controller.clients.control_plane import Answer, Call
 from controller.clients.kube import Row
+from controller.collaborators import Collaborators
 from controller.conditions import find_condition
 from controller.errors import KubeConflict, KubeNotFound
 from controller.events import EventRecorder
 from controller.metrics import Metrics
 from controller.namespaces import NamespaceGate
 from controller.notices import Notices
-from controller.pipeline import Collaborators, Pipeline
+from controller.pipeline import Pipeline
 from controller.relay.clock import Clock
 from controller.relay.relay import Parts, Relay
 from controller.report_tokens import ReportTokens
