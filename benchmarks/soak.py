@@ -13,6 +13,7 @@ import contextlib
 import itertools
 import os
 import random
+import re
 import shutil
 import sys
 import time
@@ -41,6 +42,9 @@ IDLE_CONNECTIONS = 20
 Request = dict[str, Any]
 Load = Callable[["Soak", Request], Awaitable[None]]
 _numbers = itertools.count()
+WARM = 2
+PROCESSES_OF_ONE = 5
+"""Of a sandbox that waits: keeper, bwrap, holder, process 1, and what will be the user's. One more forks them all."""
 
 
 @dataclass(frozen=True)
@@ -64,22 +68,41 @@ class Held:
         """Looks (proc(5))."""
         process = psutil.Process(executor.process.pid)
         proc = Path("/proc", str(process.pid))
-        links = [_readlink(entry.path) for entry in os.scandir(proc / "fd")]
+        links = [_readlink(entry.path) for entry in _scan(str(proc / "fd"))]
         below = [child.pid for child in process.children(recursive=True)]
         own = {_readlink(str(entry)) for entry in (proc / "ns").iterdir()}
         seen = {_readlink(entry.path) for pid in below for entry in _scan(f"/proc/{pid}/ns")}
         return cls(
             memory_mb=process.memory_info().rss / 2**20,
             threads=process.num_threads(),
-            descriptors=sorted(link for link in links if not link.startswith("socket:")),
+            descriptors=sorted(_unnumbered(link) for link in links if not link.startswith("socket:")),
             connections=sum(link.startswith("socket:") for link in links),
-            processes=sorted(f"pid {pid}" for pid in {*below, *_naming(str(executor.directory))} - {process.pid}),
+            processes=sorted(map(_name, {*below, *_naming(str(executor.directory))} - {process.pid})),
             namespaces=len((seen | {link for link in links if ":[" in link and "ns:" in link}) - own),
             mounts=len((proc / "mounts").read_text().splitlines()),
             files=sorted(
-                str(path) for path in executor.directory.rglob("*") if path.name not in ("workspaces", "results")
+                _unnumbered(str(path))
+                for path in executor.directory.rglob("*")
+                if path.name not in ("workspaces", "results")
             ),
         )
+
+    @property
+    def is_calm(self) -> bool:
+        """Whether nothing runs, and as many sandboxes wait as should, each with an empty workspace."""
+        at_rest = len(self.files) == WARM and all(path.endswith("/warm-") for path in self.files)
+        return at_rest and len(self.processes) == 1 + PROCESSES_OF_ONE * WARM
+
+
+def _unnumbered(link: str) -> str:
+    """Without what differs from one pipe, and from one sandbox that waits, to the next."""
+    return re.sub(r"\[\d+\]|(?<=warm-)[0-9a-f]+", "", link)
+
+
+def _name(pid: int) -> str:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return psutil.Process(pid).name()
+    return "ended"
 
 
 def _readlink(path: str) -> str:
@@ -248,6 +271,7 @@ async def opened(directory: Path) -> AsyncIterator[Soak]:
             "INTERNAL_API_TOKEN": "token-of-the-soak",
             "WORKSPACE_RETENTION_SECONDS": str(RETENTION_S),
             "SESSION_RETENTION_SECONDS": str(RETENTION_S),
+            "WARM_SANDBOXES": str(WARM),
         }
         with run_executor(directory, **environment) as executor:
             async with executor.client() as client:
@@ -262,7 +286,7 @@ async def settle(soak: Soak) -> Held:
         calls = soak.control_plane.of("result")
         accepted = {call.execution_id for call in calls if call.answered in (200, 201, 409)}
         held = Held.by(soak.executor)
-        if soak.ids <= accepted and not held.files and not held.processes:
+        if soak.ids <= accepted and held.is_calm:
             await asyncio.sleep(1)
             return Held.by(soak.executor)
         if time.monotonic() > deadline:

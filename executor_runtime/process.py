@@ -283,10 +283,10 @@ class _Executor:
                     await self._lifecycle.announce_exited(end.exit_code, end.reason)
 
     def _loops(self) -> list[Callable[[], Awaitable[None]]]:
-        loops: list[Callable[[], Awaitable[None]]] = [self._retention.sweep_forever, self._sandbox.keep]
+        loops: list[Callable[[], Awaitable[None]]] = []
         if self._upwards is not None and self._lifecycle is not None:
             loops += [self._lifecycle.announce_ready, self._upwards.reporter.replay_forever]
-        return loops
+        return [*loops, self._retention.sweep_forever, self._sandbox.keep]
 
     async def _terminate(self, end: _End) -> None:
         await self._service.terminate(_KILL_TIMEOUT_S)
