@@ -102,6 +102,10 @@ chaos: setup ## Ten minutes of broken leaders, executors, API server, etcd and n
 chaos-cluster: setup ## The same for five minutes on a kind cluster of its own, with two nodes
 	@scripts/chaos-cluster $(PYTHON) --minutes 5 $(CHAOS_ARGS)
 
+.PHONY: outage
+outage: setup ## Ten minutes without a Control Plane under load; then everything must arrive
+	$(WITH_TOOLS) $(PYTHON) -m benchmarks.outage --minutes 10
+
 .PHONY: crds
 crds: setup ## Writes deploy/crds and the chart's copies from the models
 	$(PYTHON) -m contracts.crd deploy/crds

@@ -121,7 +121,7 @@ class Application:
         removal = Removal(self._kube, self.pipeline.pools, now)
         self.pipeline.ended = removal.note
         self._recovery.resynced = [self.health.note_resync, keeper.resync]
-        self._relay = make_relay(settings, self._kube, writer, self.pipeline, metrics)
+        self._relay = make_relay(settings, (self._kube, writer, self.pipeline, metrics), self.leadership.check)
         if self._relay is not None:
             self._relay.connect(removal)
         self.leader_parts: list[Part] = [

@@ -34,7 +34,9 @@ class Pods:
         self._placement = placement
         self._pods: dict[str, Pod] = {}
         self._pools: dict[str, Pool] = {}
-        self._said_ready: dict[str, datetime] = {}
+        self._said_ready: dict[str, tuple[str, datetime]] = {}
+        """By the address that the word came from: the pod that is meant, and when. All executors share the token for
+        such words, so only the pod's own address is believed, and none can say more than one."""
         self.isolation: dict[str, str] = {}
         self.run_ids: dict[str, str] = {}
         """Which run of a pod's executor was last seen (``Health.run_id``)."""
@@ -74,9 +76,9 @@ class Pods:
             return PodChange(before, before, container_ended=False)  # a list may be behind the watch
         pod = self._with_departure(before, pod)
         ended = _container_ended(before, pod)
-        said = self._said_ready.get(pod.name)
-        if said is not None and _ended_after(pod, said):
-            del self._said_ready[pod.name]
+        name, said = self._said_ready.get(pod.ip, ("", None))
+        if name == pod.name and said is not None and _ended_after(pod, said):
+            del self._said_ready[pod.ip]
         if ended:
             self.isolation.pop(pod.name, None)
             self.run_ids.pop(pod.name, None)
@@ -97,7 +99,7 @@ class Pods:
     def lose(self, name: str) -> frozenset[str]:
         """Forgets a pod that is gone; returns the uids of the Executions that held its slots."""
         self._pods.pop(name, None)
-        self._said_ready.pop(name, None)
+        self._said_ready = {address: said for address, said in self._said_ready.items() if said[0] != name}
         self.isolation.pop(name, None)
         self.run_ids.pop(name, None)
         self.silent.discard(name)
@@ -117,19 +119,24 @@ class Pods:
         if pod is not None:
             self._offer(pod)
 
-    def say_ready(self, name: str, at: datetime) -> Pod | None:
-        """Its executor says that it takes work (``container_ready``); None when no such pod is known."""
-        self._said_ready[name] = at
+    def say_ready(self, name: str, at: datetime, address: str) -> Pod | None:
+        """An executor says that it takes work (``container_ready``); the pod, where it is one that may say so.
+
+        The word of a pod whose address is not known yet counts once that is.
+        """
+        self._said_ready[address] = (name, at)
+        pod = self._pods.get(name)
+        if pod is None or pod.ip != address:
+            return None
         self.run_ids.pop(name, None)
         self.silent.discard(name)
-        pod = self._pods.get(name)
-        if pod is not None:
-            self._offer(pod)
+        self._offer(pod)
         return pod
 
-    def say_exited(self, name: str) -> None:
+    def say_exited(self, name: str, address: str) -> None:
         """Its executor says that it ends: no more work until it is ready again."""
-        self._said_ready.pop(name, None)
+        if self._said_ready.get(address, ("", None))[0] == name:
+            del self._said_ready[address]
 
     def accepts(self, pod: Pod) -> bool:
         """Whether a pod takes work now."""
@@ -138,7 +145,7 @@ class Pods:
 
     def is_ready(self, pod: Pod) -> bool:
         """Whether its executor is ready: the kubelet says so, or it has said so itself."""
-        return pod.ready or pod.name in self._said_ready
+        return pod.ready or (bool(pod.ip) and self._said_ready.get(pod.ip, ("", None))[0] == pod.name)
 
     def _offer(self, pod: Pod) -> None:
         pool = self._pools.get(pod.pool)

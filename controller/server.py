@@ -78,7 +78,7 @@ class InternalApi:
         """An executor takes work."""
         self._check_shared_token(request)
         said = _parse(ContainerReady, await _read(request, _SMALL_BYTES))
-        pod = self._pipeline.pods.say_ready(said.pod_name, said.ready_at)
+        pod = self._pipeline.pods.say_ready(said.pod_name, said.ready_at, _peer(request))
         if pod is not None:
             self._pipeline.containers.see(pod, ready=True)
             self._pipeline.schedule(pod.pool)
@@ -89,10 +89,10 @@ class InternalApi:
         """An executor is about to end; what it ran, it reports itself."""
         self._check_shared_token(request)
         said = _parse(ContainerExited, await _read(request, _SMALL_BYTES))
-        self._pipeline.pods.say_exited(said.pod_name)
+        self._pipeline.pods.say_exited(said.pod_name, _peer(request))
         pod = self._pipeline.pods.get(said.pod_name)
         if pod is not None:
-            self._pipeline.containers.say_exited(pod, request.client.host if request.client else "", said)
+            self._pipeline.containers.say_exited(pod, _peer(request), said)
         logger.info("executor exits", pod=said.pod_name, exit_code=said.exit_code, exit_reason=said.exit_reason)
         return Response(status_code=204)
 
@@ -148,6 +148,11 @@ class InternalApi:
         """Before everything has been listed, an unknown execution proves nothing: the executor shall try again."""
         if not self._ready():
             raise _Refused(503, "the controller is starting")
+
+
+def _peer(request: Request) -> str:
+    """The address that a call comes from."""
+    return request.client.host if request.client else ""
 
 
 def _bearer(request: Request) -> str:

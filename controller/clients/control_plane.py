@@ -2,6 +2,9 @@
 
 Redirects are off and proxies from the environment too, so that the token goes only where it was
 meant to go. When a call is made again is the business of ``controller.relay``.
+
+Only the leader may speak, and the Control Plane knows no epochs: so ``fence`` is asked before each call, and once more
+when its connection is there. A leader that was stopped past its Lease and goes on says nothing after its successor.
 """
 
 import asyncio
@@ -51,8 +54,18 @@ class Answer:
 class ControlPlaneClient:
     """Makes calls; ``close`` it. ``read_token`` gives the token at each call, because it may have been rotated."""
 
-    def __init__(self, url: str, read_token: Callable[[], str], ca_file: Path | None = None) -> None:
-        """Raises SettingsError when the CA bundle cannot be read."""
+    def __init__(
+        self,
+        url: str,
+        read_token: Callable[[], str],
+        ca_file: Path | None = None,
+        fence: Callable[[], object] = lambda: None,
+    ) -> None:
+        """``fence`` raises, or ends the process, where this one does not lead.
+
+        Raises SettingsError when the CA bundle cannot be read.
+        """
+        self._fence = fence
         self._url = url.rstrip("/")
         self._read_token = read_token
         self._tls = _make_tls(ca_file)
@@ -66,8 +79,20 @@ class ControlPlaneClient:
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
                 trust_env=False,
+                trace_configs=[self._make_trace()],
             )
         return self._session
+
+    def _make_trace(self) -> aiohttp.TraceConfig:
+        """Asks the fence between the connection and the request: a connection may take seconds."""
+
+        async def check(*_: object) -> None:
+            self._fence()
+
+        trace = aiohttp.TraceConfig()
+        trace.on_connection_create_end.append(check)
+        trace.on_connection_reuseconn.append(check)
+        return trace
 
     async def close(self) -> None:
         """Closes the connections."""
@@ -75,7 +100,11 @@ class ControlPlaneClient:
             await self._session.close()
 
     async def post(self, call: Call) -> Answer:
-        """One attempt; whatever goes wrong is an answer, too."""
+        """One attempt; whatever goes wrong is an answer, too.
+
+        Raises:
+            NotLeader: this process does not lead, or no longer.
+        """
         try:
             headers = self._headers(call)
         except SettingsError as error:
@@ -84,6 +113,7 @@ class ControlPlaneClient:
             total=call.timeout_s, sock_connect=CONNECT_TIMEOUT_S, sock_read=min(READ_TIMEOUT_S, call.timeout_s)
         )
         body = io.BytesIO(call.body) if len(call.body) > _LARGE_BYTES else call.body
+        self._fence()
         try:
             async with (
                 asyncio.timeout(call.timeout_s),

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from contracts.control_plane_api import Heartbeat, heartbeat_path
 from controller.clients.control_plane import Call
+from controller.errors import NotLeader
 from controller.metrics import Metrics
 from controller.relay.channel import Channel
 
@@ -49,6 +50,8 @@ class Heartbeats:
     async def _send(self, execution_id: str, call: Call) -> None:
         try:
             await self._channel.post_if_closed("heartbeat", call)
+        except NotLeader:
+            pass  # the Lease has just been given back: whoever leads next hears the next one
         finally:
             self._under_way.pop(execution_id, None)
 

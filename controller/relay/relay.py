@@ -5,6 +5,7 @@ Control Plane has it, so the answer to its report waits for one attempt (``take_
 """
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
@@ -68,9 +69,9 @@ class Parts:
 
 
 def make_relay(
-    settings: Settings, kube: KubeClient, writer: StatusWriter, pipeline: Pipeline, metrics: Metrics
+    settings: Settings, parts: tuple[KubeClient, StatusWriter, Pipeline, Metrics], fence: Callable[[], object]
 ) -> "Relay | None":
-    """The relay to the Control Plane of the settings; None where they name none.
+    """The relay to the Control Plane of the settings; None where they name none. ``fence``: as of its client.
 
     Raises:
         SettingsError: the token or the CA bundle cannot be read.
@@ -79,8 +80,8 @@ def make_relay(
         return None
     token = TokenFile(settings.control_plane_token_file)
     token.read()
-    client = ControlPlaneClient(settings.control_plane_url, token.read, settings.control_plane_ca_file)
-    return Relay(Parts(client, kube, writer, pipeline, metrics))
+    client = ControlPlaneClient(settings.control_plane_url, token.read, settings.control_plane_ca_file, fence)
+    return Relay(Parts(client, *parts))
 
 
 class Relay:

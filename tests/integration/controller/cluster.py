@@ -83,10 +83,25 @@ class Controller:
 
     def start_blocking(self, *, role: str = "leader", **settings: str) -> None:
         """Starts it and waits until it leads, or stands by."""
+        environment = self.prepare(**settings)
+        with (self.folder / "controller.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", self.module], cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT
+            )
+        deadline = time.monotonic() + _START_S
+        while self.role != role:
+            if self.process.poll() is not None:
+                raise AssertionError(f"the controller ended: {self.log[-4000:]}")
+            if time.monotonic() > deadline:
+                raise AssertionError(f"the controller was no {role} in {_START_S} s: {self.log[-4000:]}")
+            time.sleep(0.05)
+
+    def prepare(self, **settings: str) -> dict[str, str]:
+        """Writes its files; the environment that it is started with."""
         files = {"internal": self.internal_token, "execute": self.execute_token, "report": self.report_key}
         for name, value in files.items():
             (self.folder / name).write_text(value)
-        environment = {
+        return {
             "PATH": os.environ["PATH"],
             "KUBECONFIG": str(self.kubeconfig),
             "OPERATOR_NAMESPACE": NAMESPACE,
@@ -102,17 +117,6 @@ class Controller:
             "SECRET_NAMESPACES": "with-secrets",
             **settings,
         }
-        with (self.folder / "controller.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", self.module], cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT
-            )
-        deadline = time.monotonic() + _START_S
-        while self.role != role:
-            if self.process.poll() is not None:
-                raise AssertionError(f"the controller ended: {self.log[-4000:]}")
-            if time.monotonic() > deadline:
-                raise AssertionError(f"the controller was no {role} in {_START_S} s: {self.log[-4000:]}")
-            time.sleep(0.05)
 
     async def stop(self, *, kill: bool = False) -> int:
         """Ends it and returns its exit code, without blocking the loop."""

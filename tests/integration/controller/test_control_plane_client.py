@@ -12,7 +12,7 @@ from aiohttp import web
 from contracts.control_plane_api import CONTAINER_READY_PATH
 from contracts.control_plane_retry import Outcome
 from controller.clients.control_plane import Call, ControlPlaneClient
-from controller.errors import SettingsError
+from controller.errors import NotLeader, SettingsError
 from tests.fakes.control_plane import DISCONNECT, HANG, Answer, FakeControlPlane
 from tests.integration.controller.apiserver import free_port
 
@@ -160,3 +160,29 @@ async def test_a_certificate_counts_only_when_its_ca_is_trusted(tmp_path: Path) 
     await runner.cleanup()
     with pytest.raises(SettingsError, match="CA bundle"):
         ControlPlaneClient("https://c", lambda: TOKEN, tmp_path / "none")
+
+
+@pytest.mark.parametrize("refuses_at", [1, 2])
+async def test_who_leads_no_longer_says_nothing_also_when_that_ends_while_it_connects(
+    control_plane: FakeControlPlane, refuses_at: int
+) -> None:
+    asked = 0
+
+    def fence() -> None:
+        nonlocal asked
+        asked += 1
+        if asked == refuses_at:
+            raise NotLeader("another replica leads")
+
+    client = ControlPlaneClient(control_plane.url, lambda: TOKEN, fence=fence)
+    try:
+        with pytest.raises(NotLeader):
+            await client.post(call())
+        assert control_plane.calls == []
+        assert (await client.post(call())).outcome is Outcome.ACCEPTED
+        asked = 0  # now with a connection that is there already
+        with pytest.raises(NotLeader):
+            await client.post(call())
+        assert len(control_plane.calls) == 1
+    finally:
+        await client.close()

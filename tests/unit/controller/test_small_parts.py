@@ -177,7 +177,7 @@ def test_an_executor_that_says_it_is_ready_is_believed_until_its_container_ends(
     pods, placement = make_pods()
     unready = make_pod(conditions=[])
     pods.see(unready)
-    pods.say_ready("pod-1", NOW)
+    assert pods.say_ready("pod-1", NOW, "10.0.0.1") is not None
     assert placement.count("default").free == 3
     pods.see(unready)
     assert placement.count("default").free == 3
@@ -186,6 +186,29 @@ def test_an_executor_that_says_it_is_ready_is_believed_until_its_container_ends(
     change = pods.see(make_pod(conditions=[], containerStatuses=[container]))
     assert change.container_ended
     assert placement.count("default").free == 0
+
+
+def test_only_a_pods_own_address_may_say_that_it_is_ready_or_ends() -> None:
+    pods, placement = make_pods()
+    pods.see(make_pod(conditions=[]))
+    assert pods.say_ready("pod-1", NOW, "10.0.0.2") is None
+    assert placement.count("default").free == 0
+    pods.say_ready("pod-1", NOW, "10.0.0.1")
+    pods.say_exited("pod-1", "10.0.0.2")
+    pods.see(make_pod(conditions=[]))
+    assert placement.count("default").free == 3
+    pods.say_exited("pod-1", "10.0.0.1")
+    pods.see(make_pod(conditions=[]))
+    assert placement.count("default").free == 0
+
+
+def test_an_executor_may_say_that_it_is_ready_before_its_address_is_known() -> None:
+    pods, placement = make_pods()
+    pods.say_ready("pod-1", NOW, "10.0.0.1")
+    pods.see(make_pod(conditions=[], podIP=""))
+    assert placement.count("default").free == 0
+    pods.see(make_pod(conditions=[]))
+    assert placement.count("default").free == 3
 
 
 def test_a_pod_made_for_another_concurrency_keeps_it_during_a_rollout() -> None:
