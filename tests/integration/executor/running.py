@@ -1,5 +1,6 @@
 """An executor process for tests: started like a user would, ended by its pid, nothing left behind."""
 
+import asyncio
 import json
 import os
 import shutil
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from prometheus_client.parser import text_string_to_metric_families
 
 ROOT = Path(__file__).resolve().parents[3]
 START_TIMEOUT_S = 20.0
@@ -147,3 +149,17 @@ def run_executor(directory: Path, **environment: str) -> Iterator[RunningExecuto
         yield executor
     finally:
         executor.close()
+
+
+async def read_metric(client: httpx.AsyncClient, name: str, **labels: str) -> float:
+    """The sum of a metric's samples that have these labels."""
+    text = (await client.get("/metrics")).text
+    found = [s for family in text_string_to_metric_families(text) for s in family.samples if s.name == name]
+    return sum(sample.value for sample in found if labels.items() <= sample.labels.items())
+
+
+async def wait_until_warm(client: httpx.AsyncClient, count: int) -> None:
+    """Until so many sandboxes wait for code."""
+    async with asyncio.timeout(30):
+        while await read_metric(client, "sandbox_executor_warm_sandboxes") < count:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)

@@ -2,15 +2,16 @@
 
 import asyncio
 import os
+import re
 from collections.abc import Callable
-from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 from tests.fakes.control_plane import FakeControlPlane
 from tests.integration.executor.conftest import make_request
-from tests.integration.executor.running import RunningExecutor
+from tests.integration.executor.running import RunningExecutor, wait_until_warm
 
 pytestmark = pytest.mark.sandbox
 
@@ -18,12 +19,13 @@ pytestmark = pytest.mark.sandbox
 def descriptors_of(executor: RunningExecutor) -> list[str]:
     """What its descriptors are, but for connections: this test's client and the reports keep some open."""
     links = [os.readlink(entry) for entry in os.scandir(f"/proc/{executor.process.pid}/fd")]
-    return sorted(link for link in links if not link.startswith("socket:"))
+    unnumbered = [re.sub(r"\[\d+\]|(?<=warm-)[0-9a-f]+", "", link) for link in links]
+    return sorted(link for link in unnumbered if not link.startswith("socket:"))
 
 
-def children_of(executor: RunningExecutor) -> str:
-    task = Path(f"/proc/{executor.process.pid}/task/{executor.process.pid}/children")
-    return task.read_text()
+def below(executor: RunningExecutor) -> list[str]:
+    """What runs below it, by name: the fork server, and sandboxes that wait."""
+    return sorted(process.name() for process in psutil.Process(executor.process.pid).children(recursive=True))
 
 
 async def test_it_waits_with_nothing_that_user_code_can_use_up(shared_executor: RunningExecutor) -> None:
@@ -38,11 +40,12 @@ async def test_sixty_executions_with_retrying_clients_all_end_once_and_leave_not
     reporting: Callable[..., RunningExecutor], control_plane: FakeControlPlane
 ) -> None:
     control_plane.program("result", *[503, 201] * 5)
-    executor = reporting(WORKSPACE_RETENTION_SECONDS="0")
+    executor = reporting(WORKSPACE_RETENTION_SECONDS="0", WARM_SANDBOXES="2")
     async with executor.client() as client:
         await client.post("/execute", json=make_request())
         await control_plane.wait_for("result")
-        before = descriptors_of(executor)
+        await wait_until_warm(client, 2)
+        before, children = descriptors_of(executor), below(executor)
 
         async def insist(number: int) -> httpx.Response:
             request = make_request(
@@ -63,8 +66,9 @@ async def test_sixty_executions_with_retrying_clients_all_end_once_and_leave_not
                 accepted = {call.execution_id for call in control_plane.of("result") if call.answered in (200, 201)}
         metrics = (await client.get("/metrics")).text
         assert 'sandbox_executor_executions_total{language="python",status="success"} 61.0' in metrics
+        await wait_until_warm(client, 2)
         await asyncio.sleep(0.3)
-        assert children_of(executor) == ""
+        assert below(executor) == children
         left = await asyncio.to_thread(os.listdir, executor.workspaces)
         assert [name for name in left if not name.startswith("warm-")] == []
         assert await asyncio.to_thread(os.listdir, executor.results) == []

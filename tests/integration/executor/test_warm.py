@@ -10,10 +10,9 @@ from typing import Any
 import httpx
 import psutil
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 from tests.integration.executor.conftest import make_request
-from tests.integration.executor.running import RunningExecutor
+from tests.integration.executor.running import RunningExecutor, read_metric, wait_until_warm
 
 pytestmark = pytest.mark.sandbox
 Start = Callable[..., RunningExecutor]
@@ -39,18 +38,6 @@ def handler(event):
     return seen
 """
 ANSWERS = "def handler(event):\n    return event\n"
-
-
-async def read_metric(client: httpx.AsyncClient, name: str, **labels: str) -> float:
-    text = (await client.get("/metrics")).text
-    found = [s for family in text_string_to_metric_families(text) for s in family.samples if s.name == name]
-    return sum(sample.value for sample in found if labels.items() <= sample.labels.items())
-
-
-async def wait_until_warm(client: httpx.AsyncClient, count: int) -> None:
-    async with asyncio.timeout(30):
-        while await read_metric(client, "sandbox_executor_warm_sandboxes") < count:  # noqa: ASYNC110
-            await asyncio.sleep(0.02)
 
 
 async def started(client: httpx.AsyncClient, launch_type: str) -> float:
