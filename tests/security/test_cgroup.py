@@ -4,16 +4,15 @@
 """
 
 import json
-import os
 from typing import Any
 
 import pytest
 
-from tests.security.usermode import run_in_kernel
+from tests.security.usermode import can_run, run_in_kernel
 
 pytestmark = pytest.mark.sandbox
 
-if os.uname().machine == "x86_64":
+if can_run():
 
     @pytest.fixture(scope="module")
     def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
