@@ -12,13 +12,15 @@ import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final, Self
 
 import httpx
 
 from contracts.executor_api import IsolationLevel, Language
-from executor_runtime.sandbox.tree import descendants
-from tests.integration.executor.running import RunningExecutor
+from executor_runtime.sandbox.tree import children_of, descendants
+from executor_runtime.workspace import session_name
+from tests.integration.executor.running import RunningExecutor, wait_until_warm
 from tests.security.attempts.model import Attempt, Outcome
 from tests.security.attempts.world import World
 
@@ -30,8 +32,10 @@ MAX_FETCHED: Final = 50
 _REQUEST_TIMEOUT_S: Final = 90.0
 _READY_WITHIN_S: Final = 20.0
 _ENDED_WITHIN_S: Final = 3.0
-_HANDLER: Final = 2
-"""Of the processes of an execution, from the top: bwrap, process 1, the handler's."""
+AHEAD: Final = 2
+"""Sandboxes that wait for code. There are none where options of bwrap are taken away: all is started by bwrap then."""
+_KEEPERS: Final = AHEAD + 1
+"""Children of the fork server when nothing runs but the other execution."""
 
 OTHER: Final = """
 import ctypes, socket, subprocess
@@ -92,6 +96,7 @@ class Executor:
             "INTERNAL_API_TOKEN": world.secrets["internal_token"],
             "EXECUTE_API_TOKEN": world.secrets["execute_token"],
             "MAX_CONCURRENT_EXECUTIONS": str(SLOTS),
+            "WARM_SANDBOXES": "0" if self._without else str(AHEAD),
             "ISOLATION_MODE": "strict" if self._level == "full" else "best-effort",
         }
         self._running = RunningExecutor(world.directory, environment, module)
@@ -203,22 +208,44 @@ class Executor:
             "event": {"memory": secret["other_memory"], "workspace": secret["other_workspace"]},
             "env_vars": {"OTHER_SECRET": secret["other_environment"]},
             "report_token": secret["other_report_token"],
+            "session_id": "other",  # started by itself, not ahead: so its processes can be told from all others
         }
+        if not self._without:
+            await wait_until_warm(self._client, AHEAD)
         before = set(descendants(self.running.process.pid))
         answer = await self._client.post("/execute", json=body, headers={"Prefer": "respond-async"})
         assert answer.status_code == 202, answer.text
-        await asyncio.to_thread(self.running.wait_for_file, execution_id, "ready", _READY_WITHIN_S)
+        workspace = self.running.workspaces / session_name("other")
+        async with asyncio.timeout(_READY_WITHIN_S):
+            while not (workspace / "ready").exists():  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
         pids = [pid for pid in descendants(self.running.process.pid) if pid not in before]
         self._other_pids = set(pids)
-        workspace = next(self.running.workspaces.glob(f"{execution_id}-*"))
         self._world.executor_facts |= {
             "other_execution_id": execution_id,
-            "other_pid": pids[_HANDLER],
+            "other_pid": _find_handler(pids[0]),
             "other_workspace_path": str(workspace),
         }
 
     def _own_pids(self) -> set[int]:
-        return {self.running.process.pid} | self._other_pids
+        """Its own, the other execution's, and those of sandboxes that wait; blocks until what has ended is gone."""
+        executor = self.running.process.pid
+        deadline = time.monotonic() + _ENDED_WITHIN_S
+        while True:
+            server = {pid for pid in children_of(executor) if not self._without and pid not in self._other_pids}
+            keepers = {keeper for pid in server for keeper in children_of(pid)}
+            if len(server) <= 1 and len(keepers) <= _KEEPERS:
+                ahead = {pid for keeper in keepers - self._other_pids for pid in (keeper, *descendants(keeper))}
+                return {executor} | server | ahead | self._other_pids
+            if time.monotonic() > deadline:
+                return {executor} | server | self._other_pids
+            time.sleep(0.02)
+
+
+def _find_handler(top: int) -> int:
+    """The user's process: the one child of process 1, which is below bwrap, or beside it below its keeper."""
+    process_1 = next(pid for pid in children_of(top) if Path(f"/proc/{pid}/comm").read_text() != "bwrap\n")
+    return children_of(process_1)[0]
 
 
 def make_id() -> str:
