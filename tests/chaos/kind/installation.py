@@ -38,14 +38,13 @@ def installed(cluster: Cluster, nodes: Nodes, port: int) -> Iterator[Installatio
     made = Installation(f"chaos-{secrets.token_hex(4)}", secrets.token_hex(24))
     with _audited(cluster, nodes):
         _make_room(tools)
+        _remove(tools)  # what a run left that was killed: its executors' logs are not this one's
         try:
             _create(tools, nodes, made, port)
             yield made
         finally:
             tools.kubectl("delete", "namespace", made.tenant, "--ignore-not-found", "--wait=false")
-            tools.helm("uninstall", RELEASE, "--namespace", SYSTEM_NAMESPACE, "--ignore-not-found", "--wait")
-            tools.kubectl("delete", "executorpools", "--all", "--wait=false")
-            tools.kubectl("delete", "namespace", SYSTEM_NAMESPACE, "--timeout=120s", timeout_s=130)
+            _remove(tools)
 
 
 def load_images(cluster: Cluster, *images: str) -> None:
@@ -75,6 +74,15 @@ def _make_room(tools: Tools) -> None:
     """Both nodes take pods."""
     taint = "node-role.kubernetes.io/control-plane:NoSchedule-"
     tools.kubectl("taint", "nodes", "--all", taint, check=False)  # it fails where none has it
+
+
+def _remove(tools: Tools) -> None:
+    tools.helm("uninstall", RELEASE, "--namespace", SYSTEM_NAMESPACE, "--ignore-not-found", "--wait")
+    tools.kubectl(
+        "delete", "executorpools", "--all", "--wait=false", check=False
+    )  # the first time there is no such kind
+    words = ("delete", "namespace", SYSTEM_NAMESPACE, "--ignore-not-found", "--timeout=120s")
+    tools.kubectl(*words, timeout_s=130)
 
 
 def _create(tools: Tools, nodes: Nodes, made: Installation, port: int) -> None:
