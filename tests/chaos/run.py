@@ -18,6 +18,7 @@ from tests.integration.controller.cluster import eventually
 SETTLE_S = 240.0
 _WARM_UP_S = 3.0
 _CALM_S = 45.0
+NOBODY_WATCHES = "both controllers killed"
 _RECOVERY_S = 30.0
 """A Lease runs out, a process starts, a silent executor is asked again."""
 _TOGETHER = 0.25
@@ -79,7 +80,9 @@ async def run(world: World, plan: Plan) -> Report:
         following.cancel()
     evidence = await asyncio.to_thread(world.collect, load)
     evidence.before, evidence.after = before, after
-    evidence.outages = [Outage(fault.begun, fault.ended + _RECOVERY_S) for fault in done]
+    evidence.outages = [
+        Outage(fault.begun, fault.ended + _RECOVERY_S, unwatched=fault.name == NOBODY_WATCHES) for fault in done
+    ]
     return Report(time.monotonic() - begun, done, evidence, check(evidence))
 
 
