@@ -86,7 +86,12 @@ def port() -> Iterator[int]:
 @pytest.mark.parametrize(("active", "unsent"), [(0, 0), (2, 0), (0, 3), (1, 1)])
 def test_what_runs_and_what_is_not_told_yet_are_waited_for(port: int, active: int, unsent: int) -> None:
     health = Health(
-        version="1", uptime_seconds=1, active_executions=active, unsent_reports=unsent, isolation="full", run_id="a" * 32
+        version="1",
+        uptime_seconds=1,
+        active_executions=active,
+        unsent_reports=unsent,
+        isolation="full",
+        run_id="a" * 32,
     )
     _Answers.body = health.model_dump_json().encode()
     assert count_active(port) == active + unsent
