@@ -43,6 +43,7 @@ from controller.server import InternalApi
 from controller.settings import Settings, TokenFile
 from controller.silence import SilentPods
 from controller.watches import Watches
+from controller.witness import Witness
 from controller.writer import StatusWriter
 
 _LIST_AGAIN_S: Final = 1.0
@@ -137,7 +138,9 @@ class Application:
         ]
         """What runs beside the pipeline while this process leads, from when everything has been listed."""
         self._gate = Gate()
-        targets = Targets(self._gate, self.pipeline, self._recovery, keeper, self._kube, now)
+        witness = Witness(now)
+        self._recovery.pools_known = lambda: witness.testify(self.pipeline.containers)
+        targets = Targets(self._gate, self.pipeline, self._recovery, keeper, self._kube, now, witness)
         self._watches = Watches(configuration, targets, settings.operator_namespace)
         api = InternalApi(
             Reports(self.pipeline, tokens, now, self._relay),

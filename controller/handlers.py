@@ -23,6 +23,7 @@ from controller.pool_keeper import PoolKeeper
 from controller.recovery import Recovery
 from controller.resources import parse_execution, parse_pod, parse_pool
 from controller.unreadable import parse_or_refuse
+from controller.witness import Witness
 
 logger = get_logger(__name__)
 
@@ -68,6 +69,7 @@ class Targets:
     keeper: PoolKeeper
     kube: KubeClient
     now: Callable[[], datetime]
+    witness: Witness
 
 
 def register_cluster_handlers(registry: kopf.OperatorRegistry, targets: Targets) -> None:
@@ -108,12 +110,13 @@ def register_namespace_handlers(registry: kopf.OperatorRegistry, targets: Target
 
     @kopf.on.event("", "v1", "pods", registry=registry)
     async def see_pod(event: kopf.RawEvent, **_: Any) -> None:
-        if not await targets.gate.passes():
-            return
-        pod = parse_pod(event["object"])
+        pod, gone = parse_pod(event["object"]), event["type"] == "DELETED"
         if pod is None:
             return
-        if event["type"] == "DELETED":
+        if not await targets.gate.passes():
+            targets.witness.see(pod, gone=gone)
+            return
+        if gone:
             targets.recovery.see_pod(pod)
             targets.recovery.lose_pod(pod.name)
         else:

@@ -51,6 +51,8 @@ class Recovery:
         self._settled = False
         self.resynced: Sequence[Callable[[int], None]] = ()
         """Called after each comparison with a list, with how many Executions the watch has not delivered in time."""
+        self.pools_known: Callable[[], None] = lambda: None
+        """Called when the pools have been read and the pods have not."""
         pipeline.adopt = self.adopt
 
     # --- pods -------------------------------------------------------------------------------------------------
@@ -150,6 +152,7 @@ class Recovery:
             KubeError: a list could not be read, or a kind is not there.
         """
         await self._load_pools()
+        self.pools_known()
         await self._load_pods()
         before = {tracked.uid for tracked in self._pipeline.registry}
         listed = await self._list_executions()

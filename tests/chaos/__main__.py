@@ -1,13 +1,12 @@
 """``python -m tests.chaos --minutes 10 --seed 1``: the long run; exits 1 when a promise was broken."""
 
 import argparse
-import asyncio
 import shutil
 import sys
 import tempfile
 from pathlib import Path
 
-from tests.chaos.options import add_options, make_plan
+from tests.chaos.options import add_options, make_plan, see_through
 from tests.chaos.processes.world import open_world
 from tests.chaos.report import Report
 from tests.chaos.run import Plan, run
@@ -24,7 +23,7 @@ def main() -> int:
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
     folder.chmod(0o755)
     print(f"seed {plan.seed}, logs in {folder}", flush=True)
-    report = asyncio.run(_run(folder, plan, options.bugs))
+    report = see_through(_run(folder, plan, options.bugs))
     if not options.keep and not report.violations:
         shutil.rmtree(folder, ignore_errors=True)
     return 1 if report.violations else 0

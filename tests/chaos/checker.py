@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from typing import Final as Constant
 
-from tests.chaos.evidence import Evidence, Final, Write
+from tests.chaos.evidence import ContainerRun, Evidence, Final, Write
 
 TERMINAL: Constant = frozenset({"Succeeded", "Failed", "TimedOut", "Crashed", "Cancelled", "Rejected"})
 STATUS_OF: Constant = {
@@ -18,6 +18,8 @@ STATUS_OF: Constant = {
     "Cancelled": {"failed"},
     "Rejected": {"failed"},
 }
+_NOTED_S: Constant = 3.0
+"""Within which a leader writes down that a container runs."""
 _SLACK: Constant = {"descriptors": 20}
 """By how much a count may have grown: connections that are kept open are no leak."""
 
@@ -37,7 +39,6 @@ def check(evidence: Evidence) -> list[str]:
 
 
 def _check_ends(evidence: Evidence) -> Iterator[str]:
-    started = {start.execution_id for start in evidence.starts}
     for final in evidence.finals:
         if final.deleted_by_user and not final.present:
             continue
@@ -47,7 +48,7 @@ def _check_ends(evidence: Evidence) -> Iterator[str]:
             yield f"{final.execution_id} ended later than {final.bound_s:g} s after its creation, outages not counted"
         elif final.expected and final.phase not in final.expected | {"Crashed"}:
             yield f"{final.execution_id} is {final.phase}, and its code allows only {', '.join(sorted(final.expected))}"
-        elif final.neighbour and final.phase not in final.expected and final.execution_id in started:
+        elif final.neighbour and final.phase not in final.expected:
             yield f"{final.execution_id} is {final.phase}, and ran where nothing was broken"
         if final.untrue:
             yield f"{final.execution_id} says what is not true: {final.untrue}"
@@ -155,8 +156,17 @@ def _check_containers(evidence: Evidence) -> Iterator[str]:
             yield f"the Control Plane was told that a container of pod {body.get('pod_name')} ended, and it had not"
     for container_id, run in ended.items():
         times = told[container_id]
-        if times > 1 or (run.shown and times == 0):
+        if times > 1 or (times == 0 and _was_seen(evidence, run)):
             yield f"container {container_id} of pod {run.pod} ended, and the Control Plane was told {times} times"
+
+
+def _was_seen(evidence: Evidence, run: ContainerRun) -> bool:
+    """Whether a controller can have known of it: one that came and went while none was there is known to nobody."""
+    if run.shown is None:
+        return False
+    begun, ended = run.shown
+    unwatched = [outage for outage in evidence.outages if outage.unwatched]
+    return not any(outage.begun - _NOTED_S <= begun and ended <= outage.ended for outage in unwatched)
 
 
 def _check_residue(evidence: Evidence) -> Iterator[str]:

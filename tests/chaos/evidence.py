@@ -78,8 +78,9 @@ class ContainerRun:
 
     pod: str
     container_id: str
-    shown: bool = True
-    """Whether its pod's status ever named it. One that was cut off until its pod was deleted is known to nobody."""
+    shown: tuple[float, float] | None
+    """From when to when it ran and its pod's status said so (Unix seconds). None: it was cut off from its start until
+    its pod was deleted, and nobody knows of it."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,8 @@ class Outage:
 
     begun: float
     ended: float
+    unwatched: bool = False
+    """Whether no controller was there that saw what pods there are."""
 
 
 @dataclass

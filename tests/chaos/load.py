@@ -16,6 +16,7 @@ _Given = TypeVar("_Given")
 _Got = TypeVar("_Got")
 _WEIGHTS = [kind.weight for kind in KINDS]
 
+MAX_RUNNING = 40
 GRACE_S = 60.0
 """What the queue behind an outage and a busy machine may add."""
 
@@ -48,10 +49,11 @@ class Load:
         self._number = 0
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Until cancelled; waits while so many run or wait that a slow machine would be long in working them off."""
         while True:
-            kind = self._random.choices(KINDS, _WEIGHTS)[0]
-            self._spawn(self._create(kind))
+            if self._running() < MAX_RUNNING:
+                kind = self._random.choices(KINDS, _WEIGHTS)[0]
+                self._spawn(self._create(kind))
             await asyncio.sleep(self._pause_s)
 
     async def follow(self) -> None:
@@ -73,6 +75,10 @@ class Load:
             for one in list(self.created.values())
             if one.present and (one.last is None or not one.last.finished or not is_reported(one.last))
         ]
+
+    def _running(self) -> int:
+        ended = sum(not one.present or (one.last is not None and one.last.finished) for one in self.created.values())
+        return len(self.created) - ended + len(self._tasks)
 
     def finals(self) -> list[Final]:
         """For the checker."""

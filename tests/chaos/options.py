@@ -1,8 +1,13 @@
 """The command line that both worlds share."""
 
 import argparse
+import asyncio
+import signal
 import time
+from collections.abc import Coroutine
+from typing import Any
 
+from tests.chaos.report import Report
 from tests.chaos.run import Plan
 
 
@@ -20,3 +25,14 @@ def make_plan(options: argparse.Namespace) -> Plan:
     """What they ask for."""
     seconds = None if options.once else options.minutes * 60
     return Plan(seconds, options.seed, options.per_second, tuple(options.only))
+
+
+def see_through(running: Coroutine[Any, Any, Report]) -> Report:
+    """Runs it; a SIGTERM too takes down what it has put up."""
+
+    async def go() -> Report:
+        task = asyncio.ensure_future(running)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        return await task
+
+    return asyncio.run(go())

@@ -1,13 +1,12 @@
 """``python -m devcluster run -- python -m tests.chaos.kind --minutes 5``: on a kind cluster with two nodes."""
 
 import argparse
-import asyncio
 import sys
 
 from devcluster.cluster import Cluster
 from tests.chaos.kind.installation import CONTROLLER_IMAGE, EXECUTOR_IMAGE, load_images
 from tests.chaos.kind.world import open_world
-from tests.chaos.options import add_options, make_plan
+from tests.chaos.options import add_options, make_plan, see_through
 from tests.chaos.report import Report
 from tests.chaos.run import Plan, run
 
@@ -23,7 +22,7 @@ def main() -> int:
     if not options.loaded:
         load_images(cluster, EXECUTOR_IMAGE, CONTROLLER_IMAGE)
     print(f"seed {plan.seed}", flush=True)
-    report = asyncio.run(_run(cluster, plan))
+    report = see_through(_run(cluster, plan))
     return 1 if report.violations else 0
 
 

@@ -23,7 +23,7 @@ def collect(world: "World", load: Load) -> Evidence:
     evidence = Evidence(
         starts=[start for node in nodes.names for start in _starts(nodes, node)],
         ended_containers=[
-            ContainerRun(pod, container_id, container_id in world.shown)
+            ContainerRun(pod, container_id, world.shown.get(container_id))
             for node in nodes.names
             for pod, container_id in _containers(nodes, node)
             if container_id not in running

@@ -11,6 +11,7 @@ from typing import Final
 
 from devcluster import audit
 from devcluster.cluster import Cluster
+from devcluster.kindconfig import SPARE
 from tests.chaos.kind.nodes import Nodes
 from tests.chaos.kinds import NEIGHBOURS_POOL
 from tests.e2e.cluster import RELEASE, REPOSITORY, SYSTEM_NAMESPACE, Object, Tools, eventually, pool
@@ -37,15 +38,15 @@ def installed(cluster: Cluster, nodes: Nodes, port: int) -> Iterator[Installatio
     tools = Tools(str(cluster.kubectl_path), str(cluster.helm_path))
     made = Installation(f"chaos-{secrets.token_hex(4)}", secrets.token_hex(24))
     with _audited(cluster, nodes):
-        _make_room(tools)
+        _take(tools, nodes.worker)
+        _remove(tools)  # what a run left that was killed: its executors' logs are not this one's
         try:
             _create(tools, nodes, made, port)
             yield made
         finally:
             tools.kubectl("delete", "namespace", made.tenant, "--ignore-not-found", "--wait=false")
-            tools.helm("uninstall", RELEASE, "--namespace", SYSTEM_NAMESPACE, "--ignore-not-found", "--wait")
-            tools.kubectl("delete", "executorpools", "--all", "--wait=false")
-            tools.kubectl("delete", "namespace", SYSTEM_NAMESPACE, "--timeout=120s", timeout_s=130)
+            _remove(tools)
+            tools.kubectl("taint", "node", nodes.worker, f"{SPARE}=:NoSchedule", "--overwrite")
 
 
 def load_images(cluster: Cluster, *images: str) -> None:
@@ -71,10 +72,18 @@ def _set_policy(cluster: Cluster, nodes: Nodes, policy: str) -> None:
     eventually(cluster.healthy, timeout_s=180, interval_s=1)
 
 
-def _make_room(tools: Tools) -> None:
-    """Both nodes take pods."""
-    taint = "node-role.kubernetes.io/control-plane:NoSchedule-"
-    tools.kubectl("taint", "nodes", "--all", taint, check=False)  # it fails where none has it
+def _take(tools: Tools, worker: str) -> None:
+    """The spare node takes pods too."""
+    tools.kubectl("taint", "node", worker, f"{SPARE}:NoSchedule-", check=False)  # it fails where there is none
+
+
+def _remove(tools: Tools) -> None:
+    tools.helm("uninstall", RELEASE, "--namespace", SYSTEM_NAMESPACE, "--ignore-not-found", "--wait")
+    tools.kubectl(
+        "delete", "executorpools", "--all", "--wait=false", check=False
+    )  # the first time there is no such kind
+    words = ("delete", "namespace", SYSTEM_NAMESPACE, "--ignore-not-found", "--timeout=120s")
+    tools.kubectl(*words, timeout_s=130)
 
 
 def _create(tools: Tools, nodes: Nodes, made: Installation, port: int) -> None:

@@ -40,8 +40,8 @@ class World:
         """Of the pool that is broken."""
         self.controllers: list[Pod] = []
         self.all_pods: list[Pod] = []
-        self.shown: set[str] = set()
-        """Containers that pods' statuses have named as running, as far as somebody looked."""
+        self.shown: dict[str, tuple[float, float]] = {}
+        """From when to when pods' statuses named a container as running, as far as somebody looked (Unix seconds)."""
         self.api_address = ""
         """Of the Service ``kubernetes``."""
         self.monotonic_to_wall = time.time() - time.monotonic()
@@ -100,7 +100,9 @@ class World:
         items = json.loads(await self.kubectl(*words))["items"]
         pods = [pod for item in items if item["kind"] == "Pod" and (pod := _parse(item)) is not None]
         self.all_pods = pods
-        self.shown |= {pod.container_id for pod in pods}
+        now = time.time()
+        for pod in pods:
+            self.shown[pod.container_id] = (self.shown.get(pod.container_id, (now, now))[0], now)
         self.executors = [pod for pod in pods if pod.pool == POOL and not pod.deleting]
         self.controllers = [pod for pod in pods if not pod.pool and not pod.deleting]
         leases = [item for item in items if item["kind"] == "Lease" and item["metadata"]["name"] == CONTROLLER]

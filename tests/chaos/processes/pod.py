@@ -61,8 +61,8 @@ class ExecutorPod:
         self._environment = surroundings.environment
         self._module = surroundings.module
         self._number = 0
-        self._shown: set[str] = set()
-        """Containers that the pod's status has named as running."""
+        self._shown: dict[str, float] = {}
+        """Since when the pod's status has named a container as running (Unix seconds)."""
         self._started = 0.0
         self._kubelet: asyncio.Task[None] | None = None
         self._removed = False
@@ -151,7 +151,7 @@ class ExecutorPod:
         with contextlib.suppress(ApiError):  # it is gone
             await _insist(change)
             if "state" not in container:
-                self._shown.add(self._container_id)
+                self._shown.setdefault(self._container_id, time.time())
 
     async def _delete(self, grace_s: int) -> None:
         body = {"gracePeriodSeconds": grace_s}
@@ -177,7 +177,10 @@ class ExecutorPod:
     def _note_end(self) -> None:
         descendants.end_container(self._folder)
         if all(run.container_id != self._container_id for run in self.ended):
-            self.ended.append(ContainerRun(self.name, self._container_id, self._container_id in self._shown))
+            begun = self._shown.get(self._container_id)
+            self.ended.append(
+                ContainerRun(self.name, self._container_id, None if begun is None else (begun, time.time()))
+            )
 
     def _how_it_ended(self) -> dict[str, object]:
         """As a kubelet writes it."""

@@ -52,7 +52,7 @@ def make() -> Evidence:
             Told(CANCELLED, "failed", 201, 4),
             Told(NEIGHBOUR, "success", 201, 3),
         ],
-        ended_containers=[ContainerRun("pod-1", "pod-1/0"), ContainerRun("pod-1", "pod-1/1")],
+        ended_containers=[ContainerRun("pod-1", "pod-1/0", (0, 20)), ContainerRun("pod-1", "pod-1/1", (20, 40))],
         exited=[
             {"pod_name": "pod-1", "container_id": "pod-1/0"},
             {"pod_name": "pod-1", "container_id": "pod-1/1"},
@@ -66,15 +66,6 @@ def test_a_run_without_a_defect_is_found_good() -> None:
     assert check(make()) == []
 
 
-def test_a_neighbour_that_never_began_may_crash() -> None:
-    """Its leader was killed between claim and dispatch; nothing of it ran."""
-    evidence = make()
-    final(4, phase="Crashed")(evidence)
-    evidence.starts.pop(4)
-    evidence.told[5] = Told(NEIGHBOUR, "crashed", 201, 3)
-    assert check(evidence) == []
-
-
 def test_time_in_which_something_was_broken_is_not_counted() -> None:
     evidence = make()
     final(0, finished_at=100.0)(evidence)
@@ -86,8 +77,14 @@ def test_time_in_which_something_was_broken_is_not_counted() -> None:
 
 def test_a_container_that_nobody_could_know_of_need_not_be_told() -> None:
     evidence = make()
-    evidence.ended_containers.append(ContainerRun("pod-3", "pod-3/0", shown=False))
+    evidence.ended_containers.append(ContainerRun("pod-3", "pod-3/0", None))
     assert check(evidence) == []
+    evidence.ended_containers.append(ContainerRun("pod-3", "pod-3/1", (50, 60)))
+    assert any("was told 0 times" in line for line in check(evidence))
+    evidence.outages = [Outage(45, 55), Outage(51, 80, unwatched=True)]
+    assert check(evidence) == []
+    evidence.outages = [Outage(51, 59, unwatched=True)]
+    assert any("was told 0 times" in line for line in check(evidence))
 
 
 def final(number: int, **changes: object) -> Callable[[Evidence], None]:
