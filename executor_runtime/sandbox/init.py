@@ -110,14 +110,33 @@ def become_user(setup: dict[str, Any], job_file: IO[bytes], own: str) -> NoRetur
     """The rest of the user's process: it never returns into ``main``."""
     status = 1
     try:
-        job = wait_for_job(setup, job_file)
-        PREPARE[job["language"]](job)
-        prepare_user(job, own)
+        job = prepare(setup, job_file, own)
         status = RUN[job["language"]](job)
     except BaseException as error:
         sys.stderr.write(f"sandbox: {type(error).__name__}: {error}\n")
     finally:
         os._exit(status)
+
+
+def prepare(setup: dict[str, Any], job_file: IO[bytes], own: str) -> dict[str, Any]:
+    """The job, with everything done that comes before user code; a failure here is the sandbox's, not the user's."""
+    try:
+        job = wait_for_job(setup, job_file)
+        PREPARE[job["language"]](job)
+        # Where nobody waits, so that it wakes nobody.
+        report(setup["began_fd"], f"started {usage_of(resource.RUSAGE_SELF)} {own}")
+        set_dumpable(True)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        os.environ.clear()
+        os.environ.update(job["env"])
+        for kind, soft, hard in job["limits"]:
+            set_limit(kind, soft, hard)
+    except BaseException as error:
+        report(setup["began_fd"], f"failed {type(error).__name__}: {error}".replace("\n", " ")[:1000])
+        raise
+    os.dup2(setup["return_fd"], RETURN_FD, inheritable=False)
+    os.closerange(RETURN_FD + 1, MAX_DESCRIPTORS)
+    return job
 
 
 def wait_for_job(setup: dict[str, Any], job_file: IO[bytes]) -> dict[str, Any]:
@@ -141,23 +160,6 @@ def rehearse(user_file: str) -> None:
     del sys.modules["__main__"]
     if user_file != os.devnull:
         os.unlink(user_file)
-
-
-def prepare_user(job: dict[str, Any], own: str) -> None:
-    """Takes away all that is not the user's; a failure here is the sandbox's, not the user's."""
-    report(job["began_fd"], f"started {usage_of(resource.RUSAGE_SELF)} {own}")  # where nobody waits: it wakes nobody
-    try:
-        set_dumpable(True)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        os.environ.clear()
-        os.environ.update(job["env"])
-        for kind, soft, hard in job["limits"]:
-            set_limit(kind, soft, hard)
-    except BaseException as error:
-        report(job["began_fd"], f"failed {type(error).__name__}: {error}".replace("\n", " ")[:1000])
-        raise
-    os.dup2(job["return_fd"], RETURN_FD, inheritable=False)
-    os.closerange(RETURN_FD + 1, MAX_DESCRIPTORS)
 
 
 def set_limit(kind: int, soft: int, hard: int) -> None:

@@ -31,7 +31,7 @@ def collect(run: Run, ending: Ending, held: DiskUsage, duration_s: float) -> Raw
         ending = Ending.MEMORY_LIMIT
     elif ending is Ending.EXITED and over is not None:
         ending = Ending.DISK_LIMIT
-    elif ending is Ending.EXITED and (exited is None or started is None):
+    elif ending is Ending.EXITED and exited is None:
         ending, failure = Ending.FAILED, _failure_of(run, started is not None)
     code, signal = (int(exited[1]), int(exited[2])) if exited else (0, 0)
     ended_alone = ending is Ending.EXITED
@@ -42,7 +42,7 @@ def collect(run: Run, ending: Ending, held: DiskUsage, duration_s: float) -> Raw
         exit_code=code if ended_alone and not signal else None,
         signal=signal if ended_alone and signal else None,
         stdout=_stream(sandbox.stdout),
-        stderr=_stream(sandbox.stderr) if started else Stream(),
+        stderr=_stream(sandbox.stderr) if started or exited else Stream(),
         returned=bytes(returned.kept) if returned.kept and not returned.truncated else None,
         overrun=over,
         workspace=held,
@@ -70,15 +70,14 @@ def _usage(run: Run, started: re.Match[bytes] | None, exited: re.Match[bytes] | 
     """From process 1's own count where it could make one, else from bwrap's, less what was used before user code."""
     peak = run.watchdog.peak_bytes if run.watchdog else 0
     process = run.sandbox.process
-    if started is None:
-        return Usage(duration_s, peak_memory_bytes=peak)
-    before = [int(field) for field in started.groups()]  # of the user's process, of process 1
+    # Of the user's process, and of process 1.
+    before = [int(field) for field in started.groups()] if started else [0] * 8
     if exited is not None:
         cpu_us, peak_kib, read, written = (int(field) for field in exited.groups()[2:])
         return _used(duration_s, cpu_us - before[0], max(peak, peak_kib * 1024), read - before[2], written - before[3])
     if run.placement is not None and run.placement.cpu_time_s:
         return Usage(duration_s, run.placement.cpu_time_s, peak)
-    if not process.exited.done():
+    if started is None or not process.exited.done():
         return Usage(duration_s, peak_memory_bytes=peak)
     spent = process.exited.result().spent
     return _used(

@@ -128,7 +128,7 @@ class Sandbox:
         self._count_start("warm")
         raw = await self._run_in(started, job, cancelled)
         # One that had ended while it waited has begun nothing: another one may.
-        return None if raw.ending is Ending.FAILED and not started.has_begun else raw
+        return None if raw.ending is Ending.FAILED and not started.may_have_run else raw
 
     async def _run_cold(self, job: Job, cancelled: asyncio.Event) -> RawRun:
         began = time.monotonic()
@@ -183,7 +183,7 @@ class Sandbox:
                 run.sample()
                 await _uninterrupted(run.end())
                 duration_s = time.monotonic() - run.began
-            untouched = not started.has_begun or is_empty(started.directory)
+            untouched = not started.may_have_run or is_empty(started.directory)
             held = DiskUsage() if untouched else await asyncio.to_thread(_count, run.disk)
             return collect(run, ending, held, duration_s)
         finally:

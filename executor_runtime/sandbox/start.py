@@ -114,6 +114,11 @@ class Started:
         return STARTED.search(self.said_at_begin) is not None
 
     @property
+    def may_have_run(self) -> bool:
+        """Whether user code may have run: it has begun, or process 1 has said how it ended."""
+        return self.has_ended or self.has_begun
+
+    @property
     def has_ended(self) -> bool:
         """Whether process 1 has said how user code ended. It had reaped all other processes then."""
         return EXITED.search(self.status.kept) is not None

@@ -30,6 +30,8 @@ class Created:
     kind: Kind | None = None
     last: Execution | None = None
     present: bool = True
+    is_deleted: bool = False
+    """By its creator, as the API server has confirmed."""
     finished_at: float | None = None
 
 
@@ -100,6 +102,8 @@ class Load:
         if kind.stop:
             await asyncio.sleep(self._random.uniform(0.2, 4))
             await self._insist(self._client.cancel if kind.stop == "cancel" else self._client.delete, made.name)
+            if kind.stop == "delete":  # a watch that is made anew does not tell what went meanwhile
+                one.is_deleted, one.present = True, False
 
     def _make_spec(self, kind: Kind) -> ExecutionSpec:
         self._number += 1
@@ -121,7 +125,7 @@ class Load:
 
     def _see(self, execution: Execution, *, present: bool) -> None:
         one = self.created.setdefault(execution.uid, Created(execution.execution_id, time.time()))
-        one.present = present
+        one.present = present and not one.is_deleted
         if present:
             one.last = execution
             if execution.finished and one.finished_at is None:
