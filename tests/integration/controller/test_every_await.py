@@ -118,8 +118,8 @@ class Scene:
 
     async def create(self, name: str) -> None:
         """An Execution that returns its own name and a word from a Secret."""
-        reference = {"configMapKeyRef": {"name": "code", "key": "endless.py" if self.cancels else "main.py"}}
-        secret = {"secretKeyRef": {"name": "word", "key": "word"}}
+        reference = {"configMapKeyRef": {"name": "killed-code", "key": "endless.py" if self.cancels else "main.py"}}
+        secret = {"secretKeyRef": {"name": "killed-word", "key": "word"}}
         await self.cluster.create_execution(
             name,
             NAMESPACE,
@@ -239,13 +239,13 @@ class Scene:
 async def scene(
     cluster: Cluster, controller: Controller, api_server: ApiServer, tmp_path: Path
 ) -> AsyncIterator[Scene]:
-    await controller.stop()
     process = make_controller(api_server, tmp_path)
     for path, name, data in (
-        ("configmaps", "code", {"data": {"main.py": _CODE, "endless.py": _ENDLESS}}),
-        ("secrets", "word", {"stringData": {"word": "s3cret"}}),
+        ("configmaps", "killed-code", {"data": {"main.py": _CODE, "endless.py": _ENDLESS}}),
+        ("secrets", "killed-word", {"stringData": {"word": "s3cret"}}),
     ):
         await cluster.call("POST", names.core_path(NAMESPACE, path), {"metadata": {"name": name}, **data})
+    await controller.stop()
     try:
         with open_directory() as directory:
             environment = {
@@ -265,7 +265,7 @@ async def scene(
                 finally:
                     executor.close()
     finally:
-        for path in ("configmaps/code", "secrets/word"):
+        for path in ("configmaps/killed-code", "secrets/killed-word"):
             await cluster.delete(names.core_path(NAMESPACE, *path.split("/")))
         await controller.start()
 
