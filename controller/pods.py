@@ -135,7 +135,8 @@ class Pods:
 
     def say_exited(self, name: str, address: str) -> None:
         """Its executor says that it ends: no more work until it is ready again."""
-        if self._said_ready.get(address, ("", None))[0] == name:
+        said = self._said_ready.get(address)
+        if said is not None and said[0] == name:
             del self._said_ready[address]
 
     def accepts(self, pod: Pod) -> bool:
