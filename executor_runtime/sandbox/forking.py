@@ -20,7 +20,7 @@ from executor_runtime.sandbox.argv import Start, build_holder_argv
 from executor_runtime.sandbox.descriptors import Descriptors
 from executor_runtime.sandbox.header import Ends
 from executor_runtime.sandbox.model import Isolation
-from executor_runtime.sandbox.process import Drain, Exit, Spent, kill_children, open_child, send_kill
+from executor_runtime.sandbox.process import Drain, Exit, Spent, kill_children, open_child, send_kill, wait_for_end
 
 HOLDER: Final = ("/usr/bin/cat",)
 """Says by what it copies that everything is mounted, and ends when its input does."""
@@ -193,6 +193,11 @@ class ForkedProcess:
         """Kills what still runs, and waits; the keeper has ended then, too."""
         if not self.exited.done():
             await self.kill()
+        if self._init_pidfd >= 0:
+            # Where the keeper was killed, process 1 is told to end only after the keeper's end was seen here. Nothing
+            # of this run may go on when somebody concludes that it has not begun.
+            send_kill(self._init_pidfd)
+            await wait_for_end(self._init_pidfd, _KILL_WAIT_S)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._gone.wait(), _KILL_WAIT_S)
         if self._keeper_pidfd >= 0 and not self._gone.is_set():

@@ -213,6 +213,18 @@ def send_kill(pidfd: int) -> None:
         signal.pidfd_send_signal(pidfd, signal.SIGKILL)
 
 
+async def wait_for_end(pidfd: int, timeout_s: float) -> None:
+    """Until a process has ended, whoever its parent is; returns when the time is over, too."""
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+    loop.add_reader(pidfd, ended.set)
+    try:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(ended.wait(), timeout_s)
+    finally:
+        loop.remove_reader(pidfd)
+
+
 def kill_children(parent: int) -> None:
     """All that it has forked and not reaped."""
     for child in children_of(parent):
