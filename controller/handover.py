@@ -119,12 +119,13 @@ class Handover:
         return None
 
     async def _write_claim(self, tracked: Tracked, placed: Placed, attempt: int) -> bool:
+        now = self._with.now()  # as it was placed, whoever's executor has to be asked first
         asked = self._pods.get(placed.pod)
         run_id = await self._dispatcher.find_run(asked.name, asked.url) if asked is not None else ""
         pod = self._pods.get(placed.pod)
         if asked is None or pod is None or pod.uid != asked.uid or not self._pods.accepts(pod) or self.halted:
             return False
-        fact = Claimed(tracked.execution.execution_id, attempt, pod.name, pod.node, self._with.now(), run_id)
+        fact = Claimed(tracked.execution.execution_id, attempt, pod.name, pod.node, now, run_id)
         if await self._with.writer.record(tracked, fact) is not Written.YES:
             return False
         tracked.stage = Stage.RUNNING

@@ -151,9 +151,12 @@ class Server:
             for _, _, data in ancillary
             for at in range(0, len(data), 4)
         ]
-        if len(received) == RECEIVED and os.fork() == 0:
-            control.close()
-            self._keep(marshal.loads(message), received)  # noqa: S302 - from the executor
+        try:
+            if len(received) == RECEIVED and os.fork() == 0:
+                control.close()
+                self._keep(marshal.loads(message), received)  # noqa: S302 - from the executor
+        except OSError as error:  # no process can be made now; all that run already depend on this one
+            fail(received[0], error)
         for descriptor in received:
             os.close(descriptor)
 
@@ -188,6 +191,7 @@ class Server:
     def _become_process_1(self, request: dict[str, Any], received: list[int], inner: int) -> NoReturn:
         status = 1
         try:
+            os.dup2(received[STDERR], STDERR)  # where it is read what goes wrong from here on
             os.setsid()
             if request["level"] == "full":
                 call("mount", b"proc", b"/proc", b"proc", MOUNT_FLAGS, None)

@@ -20,7 +20,16 @@ from executor_runtime.sandbox.argv import Start, build_holder_argv
 from executor_runtime.sandbox.descriptors import Descriptors
 from executor_runtime.sandbox.header import Ends
 from executor_runtime.sandbox.model import Isolation
-from executor_runtime.sandbox.process import Drain, Exit, Spent, kill_children, open_child, send_kill, wait_for_end
+from executor_runtime.sandbox.process import (
+    Drain,
+    Exit,
+    Spent,
+    is_alive,
+    kill_children,
+    open_child,
+    send_kill,
+    wait_for_end,
+)
 
 HOLDER: Final = ("/usr/bin/cat",)
 """Says by what it copies that everything is mounted, and ends when its input does."""
@@ -180,7 +189,7 @@ class ForkedProcess:
         if not self.exited.done():
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._init_known.wait(), _INIT_WAIT_S)
-        if self.init_pid is not None and not self.exited.done():
+        if self.init_pid is not None and not self.exited.done() and is_alive(self._init_pidfd):
             kill_children(self.init_pid)
             await asyncio.wait({self.exited}, timeout=_COUNT_WAIT_S)
         for descriptor in (self._init_pidfd, self._keeper_pidfd):

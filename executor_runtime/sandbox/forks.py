@@ -15,7 +15,7 @@ from executor_runtime.sandbox.probe import check_forked
 _LOOK_S: Final = 1.0
 _PAUSES_S: Final = (1.0, 5.0, 30.0, 300.0)
 """Before another try, after so many in a row that failed."""
-_MAX_RETIRED: Final = 3
+_MAX_RETIRED: Final = 20
 """Servers that have disappointed: after so many there is no other one."""
 
 log = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ class Forks:
                 failures = 0
                 await asyncio.sleep(_LOOK_S)
             else:
-                await asyncio.sleep(_PAUSES_S[min(failures, len(_PAUSES_S) - 1)])
+                await asyncio.sleep(_PAUSES_S[min(failures + len(self._retired), len(_PAUSES_S) - 1)])
                 failures += 1
                 await self.start()
 

@@ -213,6 +213,15 @@ def send_kill(pidfd: int) -> None:
         signal.pidfd_send_signal(pidfd, signal.SIGKILL)
 
 
+def is_alive(pidfd: int) -> bool:
+    """Whether its pid is still its own: it has not been reaped."""
+    try:
+        signal.pidfd_send_signal(pidfd, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
 async def wait_for_end(pidfd: int, timeout_s: float) -> None:
     """Until a process has ended, whoever its parent is; returns when the time is over, too."""
     loop = asyncio.get_running_loop()

@@ -147,8 +147,7 @@ class Sandbox:
             return None
         try:
             started = self._start(job.workspace, job.limits.tmp_bytes, server)
-        except OSError as error:
-            self._forks.doubt(str(error))
+        except OSError:  # not now; for want of descriptors, for example, which user code can bring about
             return None
         try:
             if await started.wait_until_up(_UP_TIMEOUT_S):
@@ -168,10 +167,15 @@ class Sandbox:
         return self._start(workspace, tmp_bytes, self._forks.server)
 
     async def _run_in(self, started: Started, job: Job, cancelled: asyncio.Event) -> RawRun:
+        if cancelled.is_set():
+            self._end_later(started.end(), started)
+            return RawRun(Ending.CANCELLED, Usage())
         try:
             run = Run(started, job, self._isolation.cgroups)
-        except OSError as error:
+        except BaseException as error:
             self._end_later(started.end(), started)
+            if not isinstance(error, OSError):
+                raise
             return RawRun(Ending.FAILED, Usage(), failure=f"the job cannot be handed over: {error.strerror}")
         try:
             with run.watched_by(self._volume_watch):

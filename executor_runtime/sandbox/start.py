@@ -92,7 +92,8 @@ class Started:
     @property
     def is_waiting(self) -> bool:
         """Whether process 1 is up, has said so, and has not ended since."""
-        return _WAITING.search(self.status.kept) is not None and not self.process.exited.done()
+        is_up = _WAITING.search(self.status.kept) is not None and not self.process.exited.done()
+        return is_up and self.process.init_pid is not None  # or nothing could be watched
 
     @property
     def complaint(self) -> str:
@@ -140,7 +141,9 @@ class Started:
         self.status.on_data = said.set
         self.process.exited.add_done_callback(lambda _: said.set())
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(said.wait(), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                await said.wait()
+                await self.process.wait_for_init()
         self.status.on_data = None
         return self.is_waiting
 

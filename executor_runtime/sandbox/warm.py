@@ -57,14 +57,22 @@ class WarmSandboxes:
         while self._ready:
             started = self._ready.popleft()
             if started.is_waiting and started.tmp_bytes == tmp_bytes:
-                started.workspace = self._workspaces.give(started.workspace, execution_id)
-                self._reserved[started.workspace] = started
-                return started.workspace
+                return self._give(started, execution_id)
             self._discard(started)
             if started.tmp_bytes != tmp_bytes:
                 self._tmp_bytes = tmp_bytes
                 return None
         return None
+
+    def _give(self, started: Started, execution_id: str) -> "Workspace | None":
+        try:
+            started.workspace = self._workspaces.give(started.workspace, execution_id)
+        except SandboxError as error:
+            log.warning("the workspace of a sandbox that waits cannot be used", extra={"error": str(error)})
+            self._discard(started)
+            return None
+        self._reserved[started.workspace] = started
+        return started.workspace
 
     def take(self, workspace: "Workspace") -> Started | None:
         """The one that was reserved with this workspace, for its job; it is the caller's then."""

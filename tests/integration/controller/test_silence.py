@@ -13,15 +13,15 @@ async def test_what_is_created_meanwhile_waits_and_runs_once_the_executor_answer
     port = free_port()
     await cluster.create_pool("default")
     await cluster.add_pod("pod-1", "default", port)
-    await cluster.create_execution("first")
-    await cluster.wait_for_phase("first", "Running")
+    await cluster.create_execution("first")  # never claimed: which run of the executor it would be for, nobody says
     degraded: dict[str, str] = {}
     while degraded.get("status") != "True":
         degraded = find_condition(await cluster.call("GET", names.pool_path("default")), "Degraded")
     assert degraded["reason"] == "ExecutorUnreachable"
-    for number in range(3):
-        await cluster.create_execution(f"later-{number}")
-        waiting = await cluster.wait_for_phase(f"later-{number}", "Pending")
+    for name in ("first", "later-0", "later-1", "later-2"):
+        if name != "first":
+            await cluster.create_execution(name)
+        waiting = await cluster.wait_for_phase(name, "Pending")
         assert find_condition(waiting, "Scheduled")["reason"] == "Queued"
     async with FakeExecutor(control_plane_url=controller.url, port=port):
         for name in ("first", "later-0", "later-1", "later-2"):
