@@ -59,14 +59,18 @@ class Descriptors:
         _append(descriptor, content)
         fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS)
 
-    def pipe(self, large: bool = False) -> tuple[int, int]:
+    def pipe(self) -> tuple[int, int]:
         """(read end that does not block, write end)."""
         read_end, write_end = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(read_end, False)
-        if large:
-            with contextlib.suppress(OSError):  # over this user's sum for all pipes: the default size works too
-                fcntl.fcntl(write_end, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
         return self.hold(read_end), self.hold(write_end)
+
+    @staticmethod
+    def enlarge(*ends: int) -> None:
+        """Pipes through which much may go. All large pipes of a user together are bounded (pipe(7))."""
+        for end in ends:
+            with contextlib.suppress(OSError):  # over that sum: the default size works too
+                fcntl.fcntl(end, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
 
 
 def _append(descriptor: int, content: bytes) -> None:

@@ -60,7 +60,8 @@ class Started:
         # Held open, the inode's number is given to no other directory.
         self.directory = descriptors.hold(self.workspace.open())
         check_sources(isolation.sources)
-        out, err = descriptors.pipe(large=True), descriptors.pipe(large=True)
+        out, err = descriptors.pipe(), descriptors.pipe()
+        self._streams = (out[0], err[0])
         returned, status, began = descriptors.pipe(), descriptors.pipe(), descriptors.pipe()
         self.gate = Gate(descriptors)
         self._stdin = descriptors.blank("stdin")
@@ -130,6 +131,7 @@ class Started:
         Raises:
             OSError: there is no memory for it.
         """
+        self._descriptors.enlarge(*self._streams)  # only now: what waits needs none
         self._descriptors.fill(self._stdin, job.stdin.encode("utf-8", "surrogatepass"))
         is_forked = isinstance(self.process, ForkedProcess)
         self._descriptors.fill(self._job, build_header(self._isolation, job, is_forked=is_forked))
