@@ -108,6 +108,12 @@ REFUSALS: Final = (
         "ptrace process_vm_readv process_vm_writev process_madvise kcmp pidfd_getfd",
         "Other processes' memory and descriptors, process 1's among them.",
     ),
+    Refusal(
+        ("prlimit64",),
+        "A limit put on process 1, by which it would end and the sandbox be blamed; a process limits itself with pid 0.",
+        "sets a limit of a process named by its pid",
+        ((Argument(0, 0, above=True), Argument(2, 0, above=True)),),
+    ),
     _always("bpf perf_event_open", "Programs and counters in the kernel: side channels, and a long list of bugs."),
     _always(
         "io_uring_setup io_uring_enter io_uring_register",

@@ -85,14 +85,15 @@ def handler(event):
 
 BLAME_THE_SANDBOX: Final = """
 const fs = require('fs'), { spawnSync } = require('child_process')
+let limited = 0
 for (let number = 1; number < 64; number++) { try { process.kill(1, number) } catch (error) {} }
 for (const kind of ['data', 'as', 'cpu', 'nofile', 'fsize', 'stack']) {
-  spawnSync('prlimit', ['--pid', '1', `--${kind}=1:1`])
+  if (spawnSync('prlimit', ['--pid', '1', `--${kind}=1:1`]).status === 0) limited++
 }
 spawnSync('renice', ['19', '-p', '1'])
 spawnSync('chrt', ['--idle', '-p', '0', '1'])
 fs.chmodSync('/workspace', 0)
-process.exit(4)
+process.exit(limited ? 0 : 4)
 """
 
 CLOSED_WORKSPACE: Final = "echo work > file; chmod 000 /workspace; exit 4"
@@ -237,7 +238,13 @@ RESULTS: Final = (
     Attempt("forgery/value-by-a-child", "python", VALUE_BY_A_CHILD, _GIVES_FORGED, without=("exit_status",)),
     Attempt("forgery/status-line", "python", _EXITED, _is_success, without=("descriptors",)),
     Attempt("forgery/failure-of-the-sandbox", "python", _FAILED, _blames_sandbox, without=("descriptors",)),
-    Attempt("forgery/blame-process-1", "javascript", BLAME_THE_SANDBOX, _blames_sandbox, without=("workspace_mode",)),
+    Attempt(
+        "forgery/blame-process-1",
+        "javascript",
+        BLAME_THE_SANDBOX,
+        any_of(_blames_sandbox, _is_success),
+        without=("seccomp",),
+    ),
     Attempt("forgery/closed-workspace", "shell", CLOSED_WORKSPACE, _blames_sandbox, without=("workspace_mode",)),
     Attempt("forgery/infinite-number", "javascript", INFINITE_NUMBERS, _has_value, without=("strict_json",)),
     Attempt("forgery/deep-value", "shell", DEEP_VALUE, any_of(_has_value, _blames_sandbox), without=("strict_json",)),

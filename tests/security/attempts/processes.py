@@ -345,7 +345,7 @@ def handler(event):
         "shell",
         FACTS + 'prlimit --pid "$(fact victim_pid)" --nofile=3:3',
         _victim_changed,
-        without=("pid",),
+        without=("pid", "seccomp"),
     ),
     Attempt(
         "processes/choose-who-dies-out-of-memory",
