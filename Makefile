@@ -95,11 +95,14 @@ soak: setup ## Ten minutes of mixed load on one executor, which must end where i
 	$(PYTHON) -m benchmarks.soak --minutes 10
 
 .PHONY: chaos
-chaos: setup ## Ten minutes of broken leaders, executors, API server, etcd and networks; then a verdict
+chaos: chaos-processes chaos-cluster ## Breaks everything for a quarter of an hour, on processes and on a kind cluster; verdicts
+
+.PHONY: chaos-processes
+chaos-processes: setup ## Ten minutes of broken leaders, executors, API server, etcd and networks
 	$(WITH_TOOLS) $(PYTHON) -m tests.chaos --minutes 10 $(CHAOS_ARGS)
 
 .PHONY: chaos-cluster
-chaos-cluster: setup ## The same for five minutes on a kind cluster of its own, with two nodes
+chaos-cluster: setup ## Five minutes on a kind cluster of its own with two nodes, which go too
 	@scripts/chaos-cluster $(PYTHON) --minutes 5 $(CHAOS_ARGS)
 
 .PHONY: outage

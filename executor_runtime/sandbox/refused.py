@@ -110,7 +110,7 @@ REFUSALS: Final = (
     ),
     Refusal(
         ("prlimit64",),
-        "A limit put on process 1, by which it would end and the sandbox be blamed; a process limits itself with pid 0.",
+        "Limits for process 1, by which it would end and the sandbox be blamed; a process limits itself with pid 0.",
         "sets a limit of a process named by its pid",
         ((Argument(0, 0, above=True), Argument(2, 0, above=True)),),
     ),

@@ -146,7 +146,9 @@ async def _break_once(world: World, chance: random.Random, names: list[str]) -> 
 
     async def lane() -> None:
         while order:
-            await _do(world, chance, order.pop(), done)
+            name = order.pop()
+            if not await _do(world, chance, name, done):
+                order.insert(0, name)
             await asyncio.sleep(0.5)
 
     async with asyncio.TaskGroup() as together:
@@ -155,15 +157,17 @@ async def _break_once(world: World, chance: random.Random, names: list[str]) -> 
     return done
 
 
-async def _do(world: World, chance: random.Random, name: str, done: list[Done]) -> None:
+async def _do(world: World, chance: random.Random, name: str, done: list[Done]) -> bool:
+    """False: it could not be done now."""
     begun = time.time()
     try:
         await world.faults[name](chance)
     except NotDone as error:
         print(f"not done: {name}: {error}", flush=True)
-        return
+        return False
     done.append(Done(name, begun, time.time()))
     print(f"{time.time() - begun:5.1f} s  {name}", flush=True)
+    return True
 
 
 async def _settle(load: Load) -> None:

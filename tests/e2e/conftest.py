@@ -9,6 +9,7 @@ import secrets
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -16,12 +17,15 @@ from tests.e2e.chart import chart_words
 from tests.e2e.cluster import EXECUTOR_PODS, RELEASE, REPOSITORY, SYSTEM_NAMESPACE, Tenant, Tools, eventually
 from tests.e2e.control_plane import ControlPlane, listening
 
+if TYPE_CHECKING:
+    from devcluster.cluster import Cluster
+
 InNode = Callable[..., str]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if config.getoption("--cluster") == "current":
-        out = [item for item in items if "in_node" in getattr(item, "fixturenames", ())]
+        out = [item for item in items if "own_cluster" in getattr(item, "fixturenames", ())]
         config.hook.pytest_deselected(items=out)
         items[:] = [item for item in items if item not in out]
     if config.getoption("--cluster") == "current" and config.getoption("--audit-log") is None:
@@ -32,6 +36,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if "tests/e2e" in item.nodeid:
             item.add_marker(pytest.mark.e2e)
             item.add_marker(pytest.mark.timeout(300))
+    items.sort(key=lambda item: "installed" in getattr(item, "fixturenames", ()) and "tests/e2e" in item.nodeid)
 
 
 @pytest.fixture(scope="session")
@@ -93,12 +98,18 @@ def control_plane(request: pytest.FixtureRequest, installed: Tools) -> Iterator[
         found.assert_one_exit_a_run()
 
 
-@pytest.fixture
-def in_node(installed: Tools) -> InNode:
-    """Runs a command on one of our cluster's nodes; what needs it is left out on a cluster that is not ours."""
+@pytest.fixture(scope="session")
+def own_cluster(tools: Tools) -> "Cluster":
+    """The cluster that is ours to break; what needs it is left out on another."""
     from devcluster.cluster import Cluster
 
-    return Cluster.current().in_node
+    return Cluster.current()
+
+
+@pytest.fixture
+def in_node(own_cluster: "Cluster", installed: Tools) -> InNode:
+    """Runs a command on one of our cluster's nodes."""
+    return own_cluster.in_node
 
 
 @pytest.fixture

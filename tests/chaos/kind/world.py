@@ -19,6 +19,7 @@ from tests.chaos.kind.installation import REPLICAS, installed
 from tests.chaos.kind.nodes import Nodes, Pod
 from tests.chaos.kinds import NEIGHBOURS_POOL
 from tests.chaos.load import Load
+from tests.chaos.run import NotDone
 from tests.e2e.cluster import CONTROLLER, SYSTEM_NAMESPACE, Object
 from tests.fakes.control_plane import FakeControlPlane
 
@@ -137,7 +138,10 @@ class World:
         )
 
     async def _do(self, fault: Fault, chance: random.Random) -> None:
-        await fault(self, chance)
+        try:
+            await fault(self, chance)
+        except (StepFailed, LookupError) as error:  # its node is down, or no pod is there that it could break
+            raise NotDone(str(error)) from error
         await self.wait_until_whole()
 
     # --- what is left -----------------------------------------------------------------------------------------

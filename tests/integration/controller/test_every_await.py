@@ -34,7 +34,10 @@ NAMESPACE = "with-secrets"
 _CODE = "import os, time\ndef handler(event):\n    time.sleep(0.5)\n    return [event, os.environ['WORD']]\n"
 _ENDLESS = "import time\ndef handler(event):\n    time.sleep(600)\n"
 _DISCOVERIES = 3
-"""What not each of them passes (a tick that falls between two writes, a race) is tried once and need not be reached."""
+"""What not each of them passes (a tick that falls between two writes, a race) need not be reached."""
+_TRIES = 6
+"""Lives for a point that each discovery passed: some of those hang on how a peer's bytes fall into packets."""
+_TRIES_OF_RARE = 2
 _LINGERS_S = 1.5
 """After the Execution is Reported, for awaits that come back in the background (a renewal each second)."""
 Point = tuple[str, str]
@@ -285,14 +288,18 @@ async def kill_at_all(
     points = [point for point in dict.fromkeys(itertools.chain(*found)) if point not in known]
     always = set(points).intersection(*found)
     known.update(points)
-    missed = await scene.kill_at_each(points, f"{prefix[:-1]}0", first)
-    left = await scene.kill_at_each([point for point in missed if point in always], f"{prefix[:-1]}1", first)
-    killed = len(points) - len({*missed} - always) - len(left)
+    left = points
+    for number in range(_TRIES):
+        tried = [point for point in left if point in always or number < _TRIES_OF_RARE]
+        if not tried:
+            break
+        missed = await scene.kill_at_each(tried, f"{prefix[:-1]}{number}", first)
+        left = [point for point in left if point not in tried or point in missed]
     took_s = time.monotonic() - begun
     awaits = len({point for _, point in points})
-    print(f"\nkilled at {killed} of {len(points)} points of {awaits} awaits in {took_s:.0f} s")
-    print("not passed this time:", *sorted({*missed} - always), sep="\n  ")
-    return left
+    print(f"\nkilled at {len(points) - len(left)} of {len(points)} points of {awaits} awaits in {took_s:.0f} s")
+    print("not passed this time:", *sorted({*left} - always), sep="\n  ")
+    return [point for point in left if point in always]
 
 
 @pytest.mark.timeout(900)
