@@ -84,11 +84,13 @@ bench: cluster-up images ## An Execution against a Kubernetes Job, then the exec
 	$(IN_CLUSTER) $(PYTHON) -m benchmarks.execution_against_job --image $(EXECUTOR_IMAGE)
 	$(PYTHON) -m benchmarks.executor_latency
 	$(PYTHON) -m benchmarks.executor_speed
+	$(PYTHON) -m benchmarks.startup --images
 
 .PHONY: bench-executor
 bench-executor: setup ## What one executor costs, beside the floor of the same run; no cluster
 	$(PYTHON) -m benchmarks.executor_latency
 	$(PYTHON) -m benchmarks.executor_speed
+	$(PYTHON) -m benchmarks.startup
 
 .PHONY: soak
 soak: setup ## Ten minutes of mixed load on one executor, which must end where it began
