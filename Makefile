@@ -11,6 +11,7 @@ IN_CLUSTER := $(DEVCLUSTER) run --
 WITH_TOOLS = tools=$$($(DEVCLUSTER) test-tools) && KUBE_ASSETS_DIR="$$tools" PATH="$$tools:$$PATH"
 EXECUTOR_IMAGE := sandbox-executor/executor:dev
 CONTROLLER_IMAGE := sandbox-executor/controller:dev
+TEST_ARGS ?=
 E2E_ARGS ?=
 CHAOS_ARGS ?=
 FUZZ_EXAMPLES ?= 5000
@@ -41,7 +42,7 @@ test: check test-local test-e2e ## Everything: check, unit, integration, securit
 
 .PHONY: test-local
 test-local: setup ## Unit, contract, integration and security tests: no cluster
-	$(WITH_TOOLS) $(PYTHON) -m pytest tests/unit tests/contract tests/integration tests/security
+	@$(WITH_TOOLS) scripts/test-local $(PYTHON) $(TEST_ARGS)
 
 .PHONY: fuzz
 fuzz: setup ## The fuzzers with new examples, FUZZ_EXAMPLES of them each (make test takes a hundred)
