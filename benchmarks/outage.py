@@ -76,11 +76,12 @@ class Outage:
     """When, of the controller, of the executor."""
     gone: float = 0.0
     back: float = 0.0
+    enough: bool = False
 
     async def load(self, per_second: float) -> None:
-        """Creates steadily, until cancelled."""
+        """Creates steadily, until there are ``enough``: one that is cancelled may have been created or not."""
         due = time.monotonic()
-        while True:
+        while not self.enough:
             one = Created(len(self.created), time.monotonic())
             name = f"steady-{one.number:05d}"
             self.created[name] = one
@@ -179,7 +180,8 @@ async def run_outage(seconds: float, per_second: float, folder: Path, warm_up_s:
             outage.back = time.monotonic()
             await outage.control_plane.__aenter__()
             await _pass(warm_up_s, running)
-            running.pop().cancel()
+            outage.enough = True
+            await running.pop()
             deadline = outage.back + CATCH_UP_S
             while time.monotonic() < deadline and not _is_told(outage):
                 await _pass(0.2, running)
