@@ -171,9 +171,13 @@ class Results:
             return reported.settled(reported.REFUSED, f"{said}, and would again: it is not told any more", now)
         if answer.status == 404:
             return reported.settled(reported.NOT_KNOWN, f"{said}: it knows no such execution", now)
+        told_in_part = not whole and not reported.holds_whole(execution.status)
         if answer.status == 409:
-            return reported.settled(reported.CONFLICT, f"{said}: there it has ended otherwise", now)
-        if not whole and not reported.holds_whole(execution.status):
+            otherwise = "there it has ended otherwise"
+            if told_in_part:  # whoever told the whole one may have been killed before the answer came
+                otherwise += ", or it has had the whole result, of which the status keeps a part, before"
+            return reported.settled(reported.CONFLICT, f"{said}: {otherwise}", now)
+        if told_in_part:
             return reported.settled(
                 reported.TRUNCATED, f"{said}; it was told what the status keeps, with what is cut off marked so", now
             )

@@ -116,10 +116,13 @@ def _check_control_plane(evidence: Evidence) -> Iterator[str]:
     if not evidence.relayed:
         return
     effects: dict[str, list[str]] = defaultdict(list)
+    ends: dict[str, str] = {}
     for told in evidence.told:
         if told.answered == 201:
             effects[told.execution_id].append(told.status)
-        elif told.answered == 409:
+            ends[told.execution_id] = told.end
+        elif told.answered == 409 and not (told.in_part and ends.get(told.execution_id) == told.end):
+            # Else it had the whole result; who told it died before the answer came, and the executor that held it too.
             yield f"the Control Plane was told two different ends of {told.execution_id}"
     for final in evidence.finals:
         if final.deleted_by_user:

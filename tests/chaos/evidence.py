@@ -42,6 +42,10 @@ class Told:
     status: str
     answered: int
     at: float
+    end: str = ""
+    """All that was said of the end but for what a status may keep a part of."""
+    in_part: bool = False
+    """It says itself that something is cut off."""
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """What the recording Control Plane has received, as evidence."""
 
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -7,6 +8,8 @@ from tests.chaos.evidence import Told
 from tests.fakes.control_plane import Call
 
 _TAKEN = (200, 201, 204)
+_CUT = ("stdout_truncated", "stderr_truncated", "return_value_truncated")
+_PARTS = ("stdout", "stderr", "return_value", "artifacts", "artifact_metadata", *_CUT)
 
 
 def results(calls: Iterable[Call], monotonic_to_wall: float) -> list[Told]:
@@ -17,6 +20,8 @@ def results(calls: Iterable[Call], monotonic_to_wall: float) -> list[Told]:
             str(call.body.get("status")),
             call.answered if isinstance(call.answered, int) else 0,
             call.at + monotonic_to_wall,
+            json.dumps({name: said for name, said in call.body.items() if name not in _PARTS}, sort_keys=True),
+            any(call.body.get(name) for name in _CUT),
         )
         for call in calls
         if call.kind == "result"

@@ -87,6 +87,16 @@ def test_a_container_that_nobody_could_know_of_need_not_be_told() -> None:
     assert any("was told 0 times" in line for line in check(evidence))
 
 
+def test_what_the_status_keeps_is_no_other_end_than_the_whole_result_that_was_taken() -> None:
+    evidence = make()
+    evidence.told[1] = replace(evidence.told[1], end="exit 0")
+    evidence.told.append(Told(GOOD, "success", 409, 9, "exit 0", in_part=True))
+    assert check(evidence) == []
+    for otherwise in (Told(GOOD, "success", 409, 9, "exit 1", in_part=True), Told(GOOD, "success", 409, 9, "exit 0")):
+        evidence.told[-1] = otherwise
+        assert any("two different ends" in line for line in check(evidence))
+
+
 def final(number: int, **changes: object) -> Callable[[Evidence], None]:
     def change(evidence: Evidence) -> None:
         evidence.finals[number] = replace(evidence.finals[number], **changes)  # type: ignore[arg-type]

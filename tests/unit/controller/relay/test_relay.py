@@ -99,6 +99,18 @@ async def test_when_the_pod_that_held_it_is_gone_what_the_status_keeps_is_told_a
     assert rig.settled == ["one"]
 
 
+async def test_a_conflict_over_a_part_may_mean_that_the_whole_was_taken_and_the_answer_lost(rig: Rig) -> None:
+    rig.client.program = [503, 409]
+    await rig.start()
+    execution, report = end_large(rig)
+    assert not await rig.relay.take_whole(execution.uid, report, 100_500)
+    rig.pipeline.pods.lose("pod-1")
+    await rig.time.advance(20)
+    status, reason, message = rig.kube.condition("one")
+    assert (status, reason) == ("True", "Conflict")
+    assert "or it has had the whole result, of which the status keeps a part, before" in message
+
+
 async def test_a_pod_whose_container_ends_with_it_is_noticed_at_once(rig: Rig) -> None:
     pod = make_container_pod("a")
     rig.pipeline.pods.see(pod)
