@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 from prometheus_client.process_collector import ProcessCollector
 
 from contracts.control_plane_api import ExitReason
+from contracts.execution import TERMINAL_PHASES
 from controller import VERSION
 from controller.placement import PoolCount
 from controller.resources import Execution
@@ -33,6 +34,7 @@ class Metrics:
         self.registry = CollectorRegistry()
         self._room = namespaces
         self._namespaces: set[str] = set()
+        self._counted: set[tuple[str, str]] = set()
         self._pools: set[str] = set()
         ProcessCollector(registry=self.registry)
         Info("sandbox_controller_build", "The controller's version.", registry=self.registry).info({"version": VERSION})
@@ -150,7 +152,7 @@ class Metrics:
     def observe_end(self, execution: Execution) -> None:
         """Counts an Execution that has ended."""
         status, language = execution.status, execution.spec.language
-        self._executions.labels(self._name(execution.namespace), language, str(status.phase)).inc()
+        self._count_end(self._name(execution.namespace), language, str(status.phase))
         if status.start_time is not None and status.completion_time is not None:
             self._duration.labels(language).observe((status.completion_time - status.start_time).total_seconds())
         cut = (status.stdout_truncated, status.stderr_truncated, status.return_value_truncated)
@@ -182,6 +184,14 @@ class Metrics:
     def render(self) -> bytes:
         """All of them in Prometheus's text format."""
         return generate_latest(self.registry)
+
+    def _count_end(self, namespace: str, language: str, result: str) -> None:
+        """The first end in a namespace begins all series there, so that the next one of any result is an increase."""
+        if (namespace, language) not in self._counted:
+            self._counted.add((namespace, language))
+            for each in sorted(TERMINAL_PHASES):
+                self._executions.labels(namespace, language, each)
+        self._executions.labels(namespace, language, result).inc()
 
     def _name(self, namespace: str) -> str:
         """The namespace as a label."""

@@ -40,66 +40,66 @@ class Metrics:
     """Counters that the service moves, and gauges that ask it."""
 
     def __init__(self) -> None:
-        self._registry = CollectorRegistry()
-        ProcessCollector(registry=self._registry)
-        Info("sandbox_executor_build", "The executor's version.", registry=self._registry).info({"version": VERSION})
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        Info("sandbox_executor_build", "The executor's version.", registry=self.registry).info({"version": VERSION})
         self._executions = Counter(
             "sandbox_executor_executions",
             "Executions that have ended, by status (success, failed, timeout, error, crashed) and language.",
             ("status", "language"),
-            registry=self._registry,
+            registry=self.registry,
         )
         self._ended = self._succeeded = 0
         Gauge(
             "sandbox_executor_success_ratio",
             "Share of the executions since the start whose status is success; NaN before the first has ended.",
-            registry=self._registry,
+            registry=self.registry,
         ).set_function(self._success_ratio)
         self._duration = Histogram(
             "sandbox_executor_execution_duration_seconds",
             "From the request's arrival to its result, queueing included, by language.",
             ("language",),
             buckets=_DURATION_BUCKETS_S,
-            registry=self._registry,
+            registry=self.registry,
         )
         self._run_duration = Histogram(
             "sandbox_executor_run_duration_seconds",
             "From when a sandbox is given the code to the end of all its processes, by language.",
             ("language",),
             buckets=_DURATION_BUCKETS_S,
-            registry=self._registry,
+            registry=self.registry,
         )
         self._startup = Histogram(
             "sandbox_executor_startup_seconds",
             "From a slot to the code's first instruction, by launch type.",
             ("launch_type",),
             buckets=_STARTUP_BUCKETS_S,
-            registry=self._registry,
+            registry=self.registry,
         )
         self._starts = Counter(
             "sandbox_executor_sandbox_starts",
             "Sandboxes that were given code, by launch type: warm (started before there was code for it) or cold.",
             ("launch_type",),
-            registry=self._registry,
+            registry=self.registry,
         )
         self._truncations = Counter(
             "sandbox_executor_truncations",
             "Output streams of which only a part was kept, by stream: stdout or stderr.",
             ("stream",),
-            registry=self._registry,
+            registry=self.registry,
         )
         self._reports = Counter(
             "sandbox_executor_reports",
             "Last answers of the Control Plane to results: accepted, dropped, refused, unauthorized, unavailable, "
             "unreachable; and expired ones.",
             ("outcome",),
-            registry=self._registry,
+            registry=self.registry,
         )
         self._refused = Counter(
             "sandbox_executor_requests_refused",
             "Requests that were answered with an error, by error code.",
             ("error_code",),
-            registry=self._registry,
+            registry=self.registry,
         )
 
         # A series that begins at its first event has no increase to show of it.
@@ -140,7 +140,7 @@ class Metrics:
         Info(
             "sandbox_executor_isolation",
             "Isolation level (full or reduced) and who holds runs to their limits (cgroup or watchdog).",
-            registry=self._registry,
+            registry=self.registry,
         ).info({"level": isolation.level, "limits_enforcement": isolation.limits_enforcement})
 
     def count_execution(self, status: str, language: str, duration_s: float) -> None:
@@ -177,10 +177,10 @@ class Metrics:
 
     def render(self) -> bytes:
         """The text format."""
-        return generate_latest(self._registry)
+        return generate_latest(self.registry)
 
     def _watch(self, name: str, text: str, ask: Callable[[], float]) -> None:
-        Gauge(f"sandbox_executor_{name}", text, registry=self._registry).set_function(ask)
+        Gauge(f"sandbox_executor_{name}", text, registry=self.registry).set_function(ask)
 
     def _success_ratio(self) -> float:
         return self._succeeded / self._ended if self._ended else math.nan

@@ -31,6 +31,7 @@ def test_ends_are_counted_by_namespace_language_and_result() -> None:
     metrics.observe_end(ended("team-b", "Crashed"))
     assert read(metrics, "executions_total", namespace="team-a", language="python", result="Succeeded") == 2
     assert read(metrics, "executions_total", namespace="team-b", language="python", result="Crashed") == 1
+    assert read(metrics, "executions_total", namespace="team-a", language="python", result="Crashed") == 0
 
 
 def test_namespaces_beyond_the_bound_are_counted_together() -> None:
