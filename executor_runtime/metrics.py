@@ -71,7 +71,7 @@ class Metrics:
         )
         self._startup = Histogram(
             "sandbox_executor_startup_seconds",
-            "From a slot to the code's first instruction, by launch type.",
+            "From a slot to the beginning of the code, or of the node or bash that runs it, by launch type.",
             ("launch_type",),
             buckets=_STARTUP_BUCKETS_S,
             registry=self.registry,

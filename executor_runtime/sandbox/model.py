@@ -163,7 +163,7 @@ class RawRun:
     launch_type: LaunchType | None = None
     """None: no sandbox was given the job."""
     begun_at: float | None = None
-    """When user code began, by ``time.monotonic``; None: it has not."""
+    """When user code began, or the node or bash that runs it, by ``time.monotonic``; None: it has not."""
 
 
 @dataclass(frozen=True)

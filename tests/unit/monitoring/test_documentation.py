@@ -1,5 +1,6 @@
 """docs/monitoring.md lists every metric with its type, its labels and what it says of itself."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +16,10 @@ from executor_runtime.queue import Queue
 from executor_runtime.sandbox import Isolation
 from tests.unit.controller.builders import NOW, make_execution
 
-DOCUMENT = Path(__file__).parents[3] / "docs" / "monitoring.md"
+DOCS = Path(__file__).parents[3] / "docs"
+DOCUMENT = DOCS / "monitoring.md"
+OURS = re.compile(r"\bsandbox_(?:controller|executor)_[a-z_]*[a-z]\b(?!_)")
+NO_METRICS = {"sandbox_executor_client"}
 BEYOND_THE_NAME = {"counter": "_total", "info": "_info"}
 
 
@@ -86,3 +90,16 @@ def test_every_metric_is_listed_with_its_type_its_labels_and_its_meaning(
     section = DOCUMENT.read_text().split(f"\n{heading}\n", 1)[1].split("\n## ", 1)[0]
     listed = [line for line in section.splitlines() if line.startswith("| `")]
     assert listed == list(rows(registry))
+
+
+def test_every_metric_that_a_page_names_is_there() -> None:
+    registries = (controller_registry(), executor_registry())
+    shown = {name.split("`")[1] for registry in registries for name in rows(registry)}
+    named = {
+        (name, path.name)
+        for path in DOCS.rglob("*.md")
+        for name in OURS.findall(path.read_text())
+        if name not in NO_METRICS
+    }
+    assert len(named) > len(shown)
+    assert {(name, page) for name, page in named if name not in shown} == set()
