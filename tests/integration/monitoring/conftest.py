@@ -28,6 +28,7 @@ __all__ = ["api_server", "render", "run_helm"]
 
 TOKEN = "the-control-planes-token"
 OUTPUT_CUT_BY_THE_STATUS = 70_000
+FREE_SLOTS = 'sandbox_controller_pool_slots{pool="default",state="free"}'
 MONITORING = (
     "metrics.serviceMonitor.enabled=true",
     "metrics.podMonitor.enabled=true",
@@ -119,7 +120,7 @@ def _config(controller: Controller, executor_port: int, chart: Rendered, folder:
     (executors,) = chart.all("PodMonitor")[0]["spec"]["podMetricsEndpoints"]
     (pool,) = [rule["targetLabel"] for rule in executors["relabelings"]]
     return {
-        "global": {"scrape_interval": "500ms", "scrape_timeout": "500ms", "evaluation_interval": "1s"},
+        "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
         "rule_files": [str(rules)],
         "scrape_configs": [
             _job("controllers", controllers, controller.health_port, pod="controller-1"),
@@ -146,8 +147,20 @@ async def _work(cluster: Cluster, executor: RunningExecutor, prometheus: Prometh
         assert refused.status_code == 401
         await _execute(cluster)
         ended = time.time()
-        await _until(lambda: bool(prometheus.query(f"min(timestamp(up)) > {ended + 1}")), "all is scraped")
-        return Scraped(prometheus, time.time())
+        return await _wait_until_calm(prometheus, ended)
+
+
+async def _wait_until_calm(prometheus: Prometheus, ended: float) -> Scraped:
+    """Until both were scraped after the end, the slots are seen to be free, and no rule is about to fire."""
+    calm = (f"count(timestamp(up == 1) > {ended}) == 2", f"{FREE_SLOTS} == 2", "absent(ALERTS)")
+    found: list[float] = []
+
+    def look() -> bool:
+        found.append(time.time())
+        return all(prometheus.query(expression, found[-1]) for expression in calm)
+
+    await _until(look, "all is scraped and calm")
+    return Scraped(prometheus, found[-1])
 
 
 async def _execute(cluster: Cluster) -> None:
@@ -164,7 +177,7 @@ def _is_told(cluster: Cluster, path: str) -> bool:
     return any(item["type"] == "Reported" and item["status"] == "True" for item in conditions)
 
 
-async def _until(check: Callable[[], bool], what: str, timeout_s: float = 20.0) -> None:
+async def _until(check: Callable[[], bool], what: str, timeout_s: float = 30.0) -> None:
     deadline = time.monotonic() + timeout_s
     while not await asyncio.to_thread(check):
         assert time.monotonic() < deadline, f"waited {timeout_s} s until {what}"
