@@ -1,6 +1,7 @@
 """What the chart gives to the Prometheus operator and to Grafana, and whom it lets scrape."""
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -97,6 +98,34 @@ def test_each_alert_has_a_page_that_says_what_to_do_and_each_page_an_alert() -> 
         assert headings == ["## What it means", "## How to look", "## What to do"], name
         assert f"**{alerts[name]['labels']['severity']}**" in page
         assert f"](runbooks/{name}.md)" in index
+
+
+def commands() -> list[str]:
+    """Every line of the runbooks' blocks."""
+    blocks = [block for path in RUNBOOKS.glob("*.md") for block in re.findall(r"```\n(.*?)```", path.read_text(), re.S)]
+    return [line for block in blocks for line in block.splitlines()]
+
+
+def test_runbooks_look_for_words_that_the_logs_have() -> None:
+    source = "".join(
+        path.read_text()
+        for package in ("controller", "executor_runtime")
+        for path in (REPOSITORY / package).rglob("*.py")
+    )
+    patterns = [found[1] for line in commands() if (found := re.search(r'logs .* grep (?:-E )?"(.+)"$', line))]
+    words = {word for pattern in patterns for word in pattern.split("|")}
+    assert len(words) >= 6
+    assert {word for word in words if word not in source} == set()
+
+
+def test_runbooks_name_objects_and_labels_that_the_chart_makes(chart: Rendered) -> None:
+    text = "\n".join(commands())
+    pod = chart.one("Deployment", CONTROLLER)["spec"]["template"]["metadata"]["labels"]
+    labels = {*pod.items(), *names.pod_labels("default").items(), ("kubernetes.io/service-name", CONTROLLER)}
+    selectors = {tuple(selector.split("=", 1)) for selector in re.findall(r" -l (\S+)", text)}
+    assert selectors
+    assert selectors <= labels
+    assert set(re.findall(r" (?:deployment|lease) (\S+)", text)) == {CONTROLLER}
 
 
 def test_the_dashboard_is_that_of_the_file_where_grafana_looks_for_it(monitored: Rendered) -> None:
