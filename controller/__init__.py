@@ -3,3 +3,8 @@
 ``pipeline`` alone knows the order of the steps (``docs/architecture.md``); the other
 modules each take one value and give the next one.
 """
+
+from typing import Final
+
+VERSION: Final = "0.1.0"
+"""The distribution's version; a test holds it against ``pyproject.toml``."""

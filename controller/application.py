@@ -96,7 +96,7 @@ class Application:
         self.leadership = Leadership(self._lease_kube, candidate, abandon)
         self._kube = KubeClient(configuration, self.leadership.check)
         self._executors = ExecutorClient(execute.read, execute.read_previous, self.leadership.check)
-        metrics = Metrics()
+        metrics = Metrics(settings.metrics_namespaces)
         metrics.watch_leadership(lambda: self.leadership.leads)
         events = EventRecorder(self._kube, metrics, now)
         self.health = Health(metrics)

@@ -142,6 +142,7 @@ class Pipeline:
             for uid in self.placement.waiting(name):
                 if (tracked := self.registry.get(uid)) is not None:
                     self._admit(tracked)
+            self.changed(name)
 
     # --- admitted, placed -------------------------------------------------------------------------------------
 
@@ -255,6 +256,7 @@ class Pipeline:
         self.schedule(execution.spec.pool)
 
     async def _dispatch(self, tracked: Tracked, request: ExecutionRequest) -> None:
+        self._with.metrics.observe_claim(tracked.seen, tracked.status.start_time)
         self._with.events.note(tracked.execution, "Scheduled", f"runs on pod {tracked.status.pod_name}")
         try:
             outcome = await self._dispatcher.dispatch(tracked, request)
@@ -384,6 +386,7 @@ class Pipeline:
         """Puts an Execution whose attempt was lost back into its queue, as if it had just come."""
         condition = condition_of(tracked.status, SCHEDULED)
         message = condition.message if condition else ""
+        self._with.metrics.retries.inc()
         self._with.events.warn(tracked.execution, RETRYING, message)
         logger.warning("an attempt was lost", message=message, **_who(tracked))
         self._take_back(tracked)

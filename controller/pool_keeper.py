@@ -109,6 +109,7 @@ class PoolKeeper:
             self._applied.pop(name, None)
             self._apply_errors.pop(name, None)
             self._written.pop(name, None)
+            self._metrics.forget_pool(name)
             return
         try:
             await self._apply(pool)
@@ -171,7 +172,7 @@ class PoolKeeper:
             silent=tuple(pod.name for pod in mine if pod.name in pods.silent),
             containers=self._pipeline.containers.rows(pool.name),
         )
-        self._measure(view)
+        self._metrics.show_pool(pool.name, view.count, pool.spec.queue_limit)
         written = self._written.get(pool.name)
         if written is None or written.uid != pool.uid or is_newer(pool.resource_version, written.resource_version):
             written = _Written(pool.uid, pool.status.to_kube(), pool.resource_version)
@@ -192,12 +193,6 @@ class PoolKeeper:
         self._written[pool.name] = _Written(pool.uid, after, version)
         self._tell(pool, before, status.conditions)
 
-    def _measure(self, view: PoolView) -> None:
-        name = view.pool.name
-        self._metrics.slots.labels(pool=name, state="busy").set(view.count.busy)
-        self._metrics.slots.labels(pool=name, state="free").set(view.count.free)
-        self._metrics.queued.labels(pool=name).set(view.count.queued)
-
     def _tell(self, pool: Pool, before: dict[str, Any], conditions: Any) -> None:
         """One Event when a pool becomes degraded, or degraded for another reason."""
         degraded = find_condition(conditions, DEGRADED)
@@ -209,6 +204,8 @@ class PoolKeeper:
 
     def _tell_run(self, run: Run) -> None:
         """One Event when an executor container becomes ready, and one when it ends."""
+        if run.exit is not None:
+            self._metrics.count_container_exit(run.exit.reason)
         pool = self._pipeline.pools.get(run.pool)
         if pool is None:
             return

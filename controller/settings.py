@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from contracts.bounds import TOKEN_OVERLAP_S
 from controller.errors import SettingsError
+from controller.metrics import DEFAULT_NAMESPACES
 
 _Name = Annotated[str, StringConstraints(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
 _AppArmor = Annotated[str, StringConstraints(pattern=r"^(Unconfined|RuntimeDefault|Localhost/.+)?$")]
@@ -28,6 +29,7 @@ _EXAMPLES = {
     "INTERNAL_API_PORT": "8080",
     "HEALTH_PORT": "8081",
     "LOG_LEVEL": "INFO",
+    "METRICS_NAMESPACES": "100",
     "EXECUTOR_IMAGE_PULL_POLICY": "IfNotPresent",
     "CONTROL_PLANE_URL": "https://control-plane.example/api",
     "CONTROL_PLANE_TOKEN_FILE": "/var/run/secrets/sandbox-executor-control-plane/token",
@@ -70,6 +72,7 @@ class Settings(BaseSettings):
     apparmor_profile: _AppArmor = Field(
         default="", description="Localhost/NAME or a type; empty: the runtime's choice."
     )
+    metrics_namespaces: int = Field(default=DEFAULT_NAMESPACES, ge=0, le=10_000, description="Named in metrics.")
     secret_namespaces: str = Field(default="", description="Comma-separated; where secretKeyRef is allowed.")
 
     control_plane_url: _ControlPlaneUrl = Field(default="", description="May carry a path prefix; empty: none is told.")

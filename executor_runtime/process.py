@@ -203,6 +203,7 @@ class _Executor:
         self._upwards, self._lifecycle = self._build_upwards(settings, tokens.internal, redactor)
         self._sandbox = Sandbox(isolation, workspaces, settings.warm_sandboxes, self._metrics.count_start)
         self._metrics.watch_warm(lambda: self._sandbox.warm)
+        self._metrics.name_isolation(isolation)
         self._service = Service(
             Parts(
                 sandbox=self._sandbox,

@@ -34,6 +34,11 @@ class Queue:
         self._busy_sessions: set[str] = set()
 
     @property
+    def slots(self) -> int:
+        """Tickets that can hold one at a time."""
+        return self._slots
+
+    @property
     def running(self) -> int:
         """Tickets that hold a slot."""
         return len(self._running)

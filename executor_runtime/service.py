@@ -82,7 +82,7 @@ class Service:
         self._parts = parts
         self._tasks: set[asyncio.Task[None]] = set()
         self.terminating = False
-        parts.metrics.watch(lambda: parts.queue.running, lambda: parts.queue.waiting)
+        parts.metrics.watch(parts.queue)
         if parts.upwards is not None:
             parts.metrics.watch_backlog(parts.upwards.reporter)
 
@@ -260,11 +260,14 @@ class Service:
         if record.cancelled.is_set():
             return _build_result(record.execution_id, "failed", "Cancelled", _CANCELLED_WHILE_QUEUED)
         record.state = "running"
+        admitted_at = self._parts.clock.monotonic()
         log.info("execution_started", language=record.language, attempt=record.attempt)
         workspace = record.workspace = await self._enter(request)
         job = Job.from_request(request, workspace)
         before = await _look(workspace, shared=request.session_id is not None)
         raw = await self._run_beating(job, record)
+        if raw.launch_type is not None and raw.begun_at is not None:
+            self._parts.metrics.observe_startup(raw.launch_type, raw.begun_at - admitted_at)
         record.left = Left(usage=raw.workspace, is_over_limit=raw.overrun is not None)
         result = await _conclude(job, raw, before)
         record.left = replace(record.left, has_artifacts=bool(result.artifacts))
@@ -329,6 +332,7 @@ class Service:
     def _tell(self, record: Record, status: str, report: ResultReport) -> None:
         """The metrics and the Control Plane; nothing here waits."""
         self._parts.metrics.count_execution(status, record.language, self._parts.clock.monotonic() - record.accepted_at)
+        self._parts.metrics.observe_report(record.language, report)
         self._report(record, report)
 
     def _report(self, record: Record, report: ResultReport) -> None:

@@ -13,7 +13,7 @@ from executor_runtime.sandbox.errors import (
     SetuidBwrap,
     WorkspaceError,
 )
-from executor_runtime.sandbox.model import Ending, Isolation, Job, Limits, Overrun, RawRun, Stream, Usage
+from executor_runtime.sandbox.model import Ending, Isolation, Job, LaunchType, Limits, Overrun, RawRun, Stream, Usage
 from executor_runtime.sandbox.probe import probe
 from executor_runtime.sandbox.runner import Sandbox
 
@@ -24,6 +24,7 @@ __all__ = [
     "IsolationUnavailable",
     "Job",
     "LanguageUnavailable",
+    "LaunchType",
     "Limits",
     "Overrun",
     "PrivilegesError",

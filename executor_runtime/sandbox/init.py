@@ -17,6 +17,7 @@ import marshal
 import os
 import resource
 import sys
+import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ def prepare(setup: dict[str, Any], job_file: IO[bytes], own: str) -> dict[str, A
         job = wait_for_job(setup, job_file)
         PREPARE[job["language"]](job)
         # Where nobody waits, so that it wakes nobody.
-        report(setup["began_fd"], f"started {usage_of(resource.RUSAGE_SELF)} {own}")
+        report(setup["began_fd"], f"started {usage_of(resource.RUSAGE_SELF)} {own} {time.monotonic_ns()}")
         set_dumpable(True)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         os.environ.clear()

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final, Literal, Self
 
 from pydantic import JsonValue
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from executor_runtime.workspace import Workspace
 
 MIB: Final = 1_048_576
+LaunchType = Literal["warm", "cold"]
+"""Whether the sandbox was started before there was a job for it."""
 
 
 @dataclass(frozen=True)
@@ -158,6 +160,10 @@ class RawRun:
     workspace: DiskUsage = field(default_factory=DiskUsage)
     """What the workspace holds at the end, a session's earlier runs included; no more is counted than the limit."""
     failure: str = ""
+    launch_type: LaunchType | None = None
+    """None: no sandbox was given the job."""
+    begun_at: float | None = None
+    """When user code began, or the node or bash that runs it, by ``time.monotonic``; None: it has not."""
 
 
 @dataclass(frozen=True)

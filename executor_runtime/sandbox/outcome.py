@@ -47,6 +47,7 @@ def collect(run: Run, ending: Ending, held: DiskUsage, duration_s: float) -> Raw
         overrun=over,
         workspace=held,
         failure=failure.replace(str(sandbox.workspace.path), WORKSPACE),  # no host path leaves the executor
+        begun_at=int(started[9]) / 1e9 if started else None,
     )
 
 

@@ -7,14 +7,15 @@ that it sees, and the answer is a ``RawRun``. Only what is ours to fix raises.
 import asyncio
 import time
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, Final, Literal
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
 
 from contracts.executor_api import Language
 from executor_runtime.sandbox.disk import DiskUsage, is_empty
 from executor_runtime.sandbox.errors import LanguageUnavailable, WorkspaceError
 from executor_runtime.sandbox.forking import ForkServer
 from executor_runtime.sandbox.forks import Forks
-from executor_runtime.sandbox.model import Ending, Isolation, Job, Limits, RawRun, Usage
+from executor_runtime.sandbox.model import Ending, Isolation, Job, LaunchType, Limits, RawRun, Usage
 from executor_runtime.sandbox.outcome import collect
 from executor_runtime.sandbox.run import Run
 from executor_runtime.sandbox.start import Started
@@ -37,7 +38,7 @@ class Sandbox:
         isolation: Isolation,
         workspaces: "Workspaces | None" = None,
         warm: int = 0,
-        count: Callable[[Literal["warm", "cold"]], None] = lambda launch_type: None,
+        count: Callable[[LaunchType], None] = lambda launch_type: None,
     ) -> None:
         """``warm``: how many sandboxes are kept started ahead, with workspaces of their own from ``workspaces``.
 
@@ -128,7 +129,9 @@ class Sandbox:
         self._count_start("warm")
         raw = await self._run_in(started, job, cancelled)
         # One that had ended while it waited has begun nothing: another one may.
-        return None if raw.ending is Ending.FAILED and not started.may_have_run else raw
+        if raw.ending is Ending.FAILED and not started.may_have_run:
+            return None
+        return replace(raw, launch_type="warm")
 
     async def _run_cold(self, job: Job, cancelled: asyncio.Event) -> RawRun:
         began = time.monotonic()
@@ -138,7 +141,7 @@ class Sandbox:
         except OSError as error:
             failure = f"bwrap cannot be started: {error.strerror}"
             return RawRun(Ending.FAILED, Usage(time.monotonic() - began), failure=failure)
-        return await self._run_in(started, job, cancelled)
+        return replace(await self._run_in(started, job, cancelled), launch_type="cold")
 
     async def _start_forked(self, job: Job) -> Started | None:
         """One that waits for its job; None: it cannot be had, or does not come up."""

@@ -27,7 +27,7 @@ CONTROL_BYTES: Final = 65_536
 _RETURN_HEAD_BYTES: Final = 1024
 _WAITING: Final = re.compile(rb"^waiting$", re.MULTILINE)
 _COUNTS: Final = rb" (\d{1,18}) (\d{1,18}) (\d{1,18}) (\d{1,18})"
-STARTED: Final = re.compile(rb"^started" + _COUNTS + _COUNTS + rb"$", re.MULTILINE)
+STARTED: Final = re.compile(rb"^started" + _COUNTS + _COUNTS + rb" (\d{1,18})$", re.MULTILINE)
 FAILED: Final = re.compile(rb"^failed (.*)$", re.MULTILINE)
 EXITED: Final = re.compile(rb"^exited (\d{1,3}) (\d{1,3})" + _COUNTS + rb"\n", re.MULTILINE)
 """What process 1 says (``init.main``)."""

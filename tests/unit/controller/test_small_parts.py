@@ -49,6 +49,8 @@ def test_a_report_token_is_for_one_execution_and_one_attempt() -> None:
         ({"INTERNAL_API_PORT": "x"}, "INTERNAL_API_PORT is wrong"),
         ({"HEALTH_PORT": "70000"}, "HEALTH_PORT is wrong"),
         ({"LOG_LEVEL": "LOUD"}, "LOG_LEVEL is wrong"),
+        ({"METRICS_NAMESPACES": "-1"}, "METRICS_NAMESPACES is wrong"),
+        ({"METRICS_NAMESPACES": "all"}, "for example METRICS_NAMESPACES=100"),
         ({"OPERATOR_NAMESPACE": "Not A Name"}, "OPERATOR_NAMESPACE is wrong"),
         ({"CONTROL_PLANE_URL": "control-plane"}, "CONTROL_PLANE_URL is wrong"),
         ({"CONTROL_PLANE_URL": "https://a:b@c", "CONTROL_PLANE_TOKEN_FILE": "/d"}, "CONTROL_PLANE_URL is wrong"),

@@ -119,7 +119,8 @@ class World:
 
     def __init__(self) -> None:
         self.time = NOW
-        self.kube, self.executors, metrics = FakeKube(), FakeExecutors(), Metrics()
+        self.kube, self.executors, self.metrics = FakeKube(), FakeExecutors(), Metrics()
+        metrics = self.metrics
         kube: Any = self.kube
         executors: Any = self.executors
         tokens = ReportTokens(b"key")
