@@ -1,0 +1,77 @@
+"""Creation to Finished as a watcher sees it, beside an operator that only patches the status twice.
+
+Without a cluster: the API server, the controller with the chart's rights, one executor with real sandboxes, and the
+null operator, each a process of this machine, and no kubelet. One at a time, the two in turn. ``make bench`` runs it.
+"""
+
+import argparse
+import asyncio
+import statistics
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+
+from benchmarks import null_operator
+from benchmarks.bed import TENANT, Bed, end, make_execution, open_bed, open_folder
+from benchmarks.collection import Collection
+from benchmarks.figures import Row, keep, p95, show
+from contracts.kube import VERSION
+from controller import names
+from tests.integration.controller.apiserver import apply_crd
+
+GOAL = 1.6
+"""Of the medians."""
+SLOTS = 4
+WARM_UP = 20
+_NULL_VERSION = f"{null_operator.NULL_GROUP}/{VERSION}"
+
+
+async def measure(folder: Path, count: int, pause_s: float) -> tuple[list[Row], dict[str, list[float]]]:
+    """The rows, and the samples behind them in milliseconds."""
+    async with open_bed(folder) as bed:
+        apply_crd(bed.server, null_operator.make_crd())
+        await bed.controller.start()
+        with ExitStack() as stack:
+            stack.callback((await bed.add_executor("pod-1", SLOTS)).close)
+            stack.callback(end, bed.start("benchmarks.null_operator"))
+            floors, ours = await _in_turn(bed, count, pause_s)
+    rows = []
+    for name, find in (("p50", statistics.median), ("p95", p95)):
+        floor, value = find(floors), find(ours)
+        goal = GOAL if name == "p50" else float("inf")
+        rows.append(Row(f"create → Finished, {name}, beside a null operator", value, "ms", floor, value / floor, goal))
+    return rows, {"null operator": floors, "Execution": ours}
+
+
+async def _in_turn(bed: Bed, count: int, pause_s: float) -> tuple[list[float], list[float]]:
+    floors: list[float] = []
+    ours: list[float] = []
+    async with (
+        Collection(bed.api, null_operator.collection_path(TENANT)) as nulls,
+        Collection(bed.api, names.executions_path(TENANT)) as executions,
+    ):
+        for _ in range(WARM_UP + count):
+            for taken, collection, body in (
+                (floors, nulls, make_execution(null_operator.KIND, _NULL_VERSION)),
+                (ours, executions, make_execution()),
+            ):
+                await asyncio.sleep(pause_s)
+                taken.append(await collection.time_one(body))
+    return floors[WARM_UP:], ours[WARM_UP:]
+
+
+def main() -> int:
+    """Measures, prints the table, writes figures and chart; 1 when the goal is missed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--count", type=int, default=200, help="samples of each")
+    parser.add_argument("--pause", type=float, default=0.02, help="seconds before each that is timed")
+    options = parser.parse_args()
+    with open_folder() as folder:
+        rows, samples = asyncio.run(measure(folder, options.count, options.pause))
+    show(rows)
+    keep("execution_latency", rows, samples)
+    return 0 if all(row.held for row in rows) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
