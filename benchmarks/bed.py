@@ -11,22 +11,20 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import psutil
 
-from benchmarks.collection import Api, Collection, Object, make_name, open_api
-from contracts.kube import API_VERSION, EXECUTION_KIND
+from benchmarks.collection import Api, Collection, open_api
 from controller import names
 from tests.integration.controller.apiserver import ROOT, ApiServer, apply_crds
-from tests.integration.controller.cluster import NAMESPACE, TENANT, Cluster, Controller, grant_rights
+from tests.integration.controller.cluster import NAMESPACE, Cluster, Controller, grant_rights
 from tests.integration.controller.conftest import make_controller
 from tests.integration.executor.running import RunningExecutor
 
-CODE = "def handler(event):\n    print('hello')\n"
 POOL = "default"
 QUEUE_LIMIT = 20_000
 _USER = "controller"
@@ -74,6 +72,19 @@ class Bed:
         await self.cluster.add_pod(name, POOL, port, slots)
         return executor
 
+    async def until(self, seen: Sequence[asyncio.Future[float]], timeout_s: float) -> float:
+        """When the last of them has come; raises where the controller has ended before."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            _, left = await asyncio.wait(seen, timeout=1)
+            if not left:
+                return max(future.result() for future in seen)
+            process = self.controller.process
+            if process is None or process.poll() is not None:
+                raise RuntimeError(f"the controller has ended: {self.controller.log[-1000:]}")
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{len(left)} of {len(seen)} have not come in {timeout_s:.0f} s")
+
     async def remove_pods(self) -> None:
         """Deletes all executor pods at once."""
         pods = Collection(self.api, names.core_path(NAMESPACE, "pods"))
@@ -83,8 +94,8 @@ class Bed:
         """A program of ours as a process with the administrator's kubeconfig; the caller ends it."""
         environment = {"PATH": os.environ["PATH"], "KUBECONFIG": str(self.server.kubeconfig)}
         command = [sys.executable, "-m", module, *arguments]
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-        return subprocess.Popen(command, cwd=ROOT, env=environment, **pipes)
+        pipe = subprocess.PIPE
+        return subprocess.Popen(command, cwd=ROOT, env=environment, stdin=pipe, stdout=pipe)
 
 
 @contextlib.contextmanager
@@ -131,16 +142,3 @@ def end(process: subprocess.Popen[bytes]) -> None:
     for stream in (process.stdin, process.stdout):
         if stream is not None:
             stream.close()
-
-
-def make_execution(kind: str = EXECUTION_KIND, api_version: str = API_VERSION, **spec: Any) -> Object:
-    """An Execution that prints a line, or another kind of the same schema."""
-    return {
-        "apiVersion": api_version,
-        "kind": kind,
-        "metadata": {"name": make_name("run")},
-        "spec": {"language": "python", "code": CODE, **spec},
-    }
-
-
-__all__ = ["TENANT", "Bed", "end", "make_execution", "open_bed", "open_folder"]

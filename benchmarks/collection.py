@@ -18,6 +18,7 @@ import aiohttp
 from kubernetes.aio.client import Configuration
 from kubernetes.aio.config import load_kube_config
 
+from contracts.kube import API_VERSION, EXECUTION_KIND
 from controller.watches import open_session
 
 Object = dict[str, Any]
@@ -50,6 +51,17 @@ def is_placed(thing: Object) -> bool:
 def make_name(kind: str) -> str:
     """One that no other object of this run, or of an earlier one, has."""
     return f"{kind}-{_run}-{next(_numbers):06d}"
+
+
+def make_spec(**spec: Any) -> Object:
+    """Of an Execution that prints a line."""
+    return {"language": "python", "code": "def handler(event):\n    print('hello')\n", **spec}
+
+
+def make_execution(**spec: Any) -> Object:
+    """An Execution of this spec."""
+    metadata = {"name": make_name("run")}
+    return {"apiVersion": API_VERSION, "kind": EXECUTION_KIND, "metadata": metadata, "spec": make_spec(**spec)}
 
 
 @dataclass(frozen=True)
@@ -137,7 +149,8 @@ class Collection:
 
     async def wait(self, seen: asyncio.Future[float], timeout_s: float = END_TIMEOUT_S) -> float:
         """What ``expect`` gave, once it is there; raises when that takes too long, or the watch ends."""
-        done, _ = await asyncio.wait({seen, self._watching}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        both: set[asyncio.Future[Any]] = {seen, self._watching}
+        done, _ = await asyncio.wait(both, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
         if self._watching in done:
             self._watching.result()
         if seen not in done:

@@ -11,25 +11,25 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 
-from benchmarks import null_operator
-from benchmarks.bed import TENANT, Bed, end, make_execution, open_bed, open_folder
-from benchmarks.collection import Collection
+from benchmarks.bed import Bed, end, open_bed, open_folder
+from benchmarks.collection import Collection, make_execution, make_spec
 from benchmarks.figures import Row, keep, p95, show
-from contracts.kube import VERSION
+from benchmarks.null_kind import make_crd, make_null
+from benchmarks.null_operator import collection_path
 from controller import names
 from tests.integration.controller.apiserver import apply_crd
+from tests.integration.controller.cluster import TENANT
 
 GOAL = 1.6
 """Of the medians."""
 SLOTS = 4
 WARM_UP = 20
-_NULL_VERSION = f"{null_operator.NULL_GROUP}/{VERSION}"
 
 
 async def measure(folder: Path, count: int, pause_s: float) -> tuple[list[Row], dict[str, list[float]]]:
     """The rows, and the samples behind them in milliseconds."""
     async with open_bed(folder) as bed:
-        apply_crd(bed.server, null_operator.make_crd())
+        apply_crd(bed.server, make_crd())
         await bed.controller.start()
         with ExitStack() as stack:
             stack.callback((await bed.add_executor("pod-1", SLOTS)).close)
@@ -47,12 +47,12 @@ async def _in_turn(bed: Bed, count: int, pause_s: float) -> tuple[list[float], l
     floors: list[float] = []
     ours: list[float] = []
     async with (
-        Collection(bed.api, null_operator.collection_path(TENANT)) as nulls,
+        Collection(bed.api, collection_path(TENANT)) as nulls,
         Collection(bed.api, names.executions_path(TENANT)) as executions,
     ):
         for _ in range(WARM_UP + count):
             for taken, collection, body in (
-                (floors, nulls, make_execution(null_operator.KIND, _NULL_VERSION)),
+                (floors, nulls, make_null(make_spec())),
                 (ours, executions, make_execution()),
             ):
                 await asyncio.sleep(pause_s)

@@ -12,11 +12,12 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.bed import TENANT, Bed, make_execution, open_bed, open_folder
-from benchmarks.collection import Collection, is_placed
+from benchmarks.bed import Bed, open_bed, open_folder
+from benchmarks.collection import Collection, is_placed, make_execution
 from benchmarks.fake_pods import open_pods
 from benchmarks.figures import Row, keep, show
 from controller import names
+from tests.integration.controller.cluster import TENANT
 
 PODS, SLOTS = 2, 16
 WARM_UP = 500

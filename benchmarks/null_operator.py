@@ -1,34 +1,22 @@
 """The floor under the way of a CR: a kopf operator that patches the status twice and does nothing else.
 
-``python -m benchmarks.null_operator``. Its objects are NullExecutions: the Executions' schema, bounds and selectable
-fields under another name, so that the API server has the same work with them and both operators can run side by side.
+A file of its own that needs nothing beside it but what the controller's image has, so that it runs there, too
+(``null_kind`` has its kind and its pod). Ends by SIGTERM.
 """
 
 import asyncio
 from typing import Any
 
 import kopf
-import yaml
 
-from contracts.kube import EXECUTION_PLURAL, GROUP, VERSION
+from contracts.kube import GROUP, VERSION
 from controller.clients.kube import load_configuration
 from controller.watches import open_session
-from tests.integration.controller.apiserver import ROOT
 
 NULL_GROUP = f"null.{GROUP}"
 PLURAL = "nullexecutions"
-KIND = "NullExecution"
 _METADATA_ONLY = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 _TIME = "2026-01-01T00:00:00Z"
-
-
-def make_crd() -> dict[str, Any]:
-    """The CustomResourceDefinition of NullExecutions."""
-    crd: dict[str, Any] = yaml.safe_load((ROOT / "deploy" / "crds" / f"{EXECUTION_PLURAL}.{GROUP}.yaml").read_text())
-    crd["metadata"]["name"] = f"{PLURAL}.{NULL_GROUP}"
-    crd["spec"]["group"] = NULL_GROUP
-    crd["spec"]["names"] = {"kind": KIND, "listKind": f"{KIND}List", "plural": PLURAL, "singular": KIND.lower()}
-    return crd
 
 
 def collection_path(namespace: str) -> str:
