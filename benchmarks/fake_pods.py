@@ -13,7 +13,10 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from benchmarks.bed import POOL, Bed, end
+from benchmarks.collection import Collection
+from controller import names
 from tests.fakes.executor import FakeExecutor
+from tests.integration.controller.cluster import NAMESPACE, STRATEGIC_MERGE, make_pod, make_pod_status
 
 Address = tuple[str, int]
 _AT_A_TIME = 8
@@ -41,10 +44,14 @@ async def open_pods(bed: Bed, count: int, slots: int) -> AsyncIterator[None]:
         assert process.stdout is not None
         addresses: list[Address] = json.loads(await asyncio.to_thread(process.stdout.readline))
         waiting = iter(enumerate(addresses))
+        pods = Collection(bed.api, names.core_path(NAMESPACE, "pods"))
 
         async def add() -> None:
             for number, (host, port) in waiting:
-                await bed.cluster.add_pod(f"fake-{number:04d}", POOL, port, slots, host)
+                name = f"fake-{number:04d}"
+                status = make_pod_status(ip=host, containerID=f"containerd://{number:064x}")
+                await pods.create(make_pod(name, POOL, port, slots))
+                await pods.call("PATCH", f"{name}/status", status, headers={"Content-Type": STRATEGIC_MERGE})
 
         await asyncio.gather(*(add() for _ in range(_AT_A_TIME)))
         yield
