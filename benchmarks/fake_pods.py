@@ -16,6 +16,7 @@ from benchmarks.bed import POOL, Bed, end
 from benchmarks.collection import Collection
 from controller import names
 from tests.fakes.executor import FakeExecutor
+from tests.integration.controller.apiserver import free_port
 from tests.integration.controller.cluster import NAMESPACE, STRATEGIC_MERGE, make_pod, make_pod_status
 
 Address = tuple[str, int]
@@ -25,7 +26,8 @@ _AT_A_TIME = 8
 async def serve(count: int, control_plane: str) -> None:
     """Serves until the input ends."""
     async with AsyncExitStack() as stack:
-        fakes = [FakeExecutor(host=_host(number), control_plane_url=control_plane) for number in range(count)]
+        port = free_port()  # the same for all: a thousand other ones might be in somebody's way
+        fakes = [FakeExecutor(_host(number), port=port, control_plane_url=control_plane) for number in range(count)]
         for fake in fakes:
             await stack.enter_async_context(fake)
         print(json.dumps([(fake.host, fake.port) for fake in fakes]), flush=True)
