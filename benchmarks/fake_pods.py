@@ -39,8 +39,8 @@ def _host(number: int) -> str:
 
 
 @asynccontextmanager
-async def open_pods(bed: Bed, count: int, slots: int) -> AsyncIterator[None]:
-    """So many fake executors and the pods that stand for them, of the bed's pool; removed afterwards."""
+async def open_pods(bed: Bed, count: int, slots: int, pool: str = POOL) -> AsyncIterator[None]:
+    """So many fake executors and the pods that stand for them; all executor pods are removed afterwards."""
     process = bed.start("benchmarks.fake_pods", "--count", str(count), "--control-plane", bed.controller.url)
     try:
         assert process.stdout is not None
@@ -52,7 +52,7 @@ async def open_pods(bed: Bed, count: int, slots: int) -> AsyncIterator[None]:
             for number, (host, port) in waiting:
                 name = f"fake-{number:04d}"
                 status = make_pod_status(ip=host, containerID=f"containerd://{number:064x}")
-                await pods.create(make_pod(name, POOL, port, slots))
+                await pods.create(make_pod(name, pool, port, slots))
                 await pods.call("PATCH", f"{name}/status", status, headers={"Content-Type": STRATEGIC_MERGE})
 
         await asyncio.gather(*(add() for _ in range(_AT_A_TIME)))
