@@ -20,8 +20,6 @@ from controller import names
 from tests.integration.controller.cluster import TENANT
 
 PODS, SLOTS = 2, 16
-WARM_UP = 500
-"""Ended before the memory is first looked at: what a process takes once is none of what each costs."""
 LATENCY_GOAL, MEMORY_GOAL_BYTES, START_GOAL = 1.2, 2048.0, 2.0
 _CHUNK = 250
 _SETTLE_S = 3.0
@@ -88,7 +86,7 @@ def make_rows(found: Measured, finished: int) -> list[Row]:
     """The goals of the issue."""
     none, many = (statistics.median(found.latency_ms[key]) for key in ("none", "many"))
     cold, late = (statistics.median(found.start_ms[key]) for key in ("none", "many"))
-    each = grow_bytes([item for item in found.memory_bytes if item[0] > WARM_UP])
+    each = grow_bytes(found.memory_bytes)
     return [
         Row(f"create → Finished, p50, with {finished} ended ones", many, "ms", none, many / none, LATENCY_GOAL),
         Row("controller's memory for each ended one", each, "B", 0, each, MEMORY_GOAL_BYTES),
@@ -97,9 +95,9 @@ def make_rows(found: Measured, finished: int) -> list[Row]:
 
 
 def grow_bytes(memory: list[tuple[int, int]]) -> float:
-    """Bytes for each more, by the least squares of all samples."""
-    slope, _ = statistics.linear_regression([item[0] for item in memory], [item[1] for item in memory])
-    return slope
+    """Bytes for each more, from the first look to the last."""
+    (few, before), (many, after) = memory[0], memory[-1]
+    return (after - before) / (many - few)
 
 
 def main() -> int:
