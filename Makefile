@@ -79,19 +79,24 @@ compose-demo: setup ## The executor alone with a mock Control Plane, by docker c
 	@scripts/compose-demo $(PYTHON)
 
 .PHONY: bench
-bench: cluster-up images ## An Execution against a Kubernetes Job, then the executor's latencies, beside their floors
+bench: cluster-up images ## Executions beside Kubernetes Jobs and a null operator; then all figures without a cluster
 	$(DEVCLUSTER) load-image $(EXECUTOR_IMAGE) $(CONTROLLER_IMAGE)
 	$(IN_CLUSTER) scripts/install
-	$(IN_CLUSTER) $(PYTHON) -m benchmarks.execution_against_job --image $(EXECUTOR_IMAGE)
-	$(PYTHON) -m benchmarks.executor_latency
-	$(PYTHON) -m benchmarks.executor_speed
+	$(IN_CLUSTER) $(PYTHON) -m benchmarks.execution_against_job \
+	  --image $(EXECUTOR_IMAGE) --controller-image $(CONTROLLER_IMAGE)
+	$(MAKE) --no-print-directory bench-controller bench-executor
 	$(PYTHON) -m benchmarks.startup --images
+
+.PHONY: bench-controller
+bench-controller: setup ## What the way of a CR costs, by a real API server; no cluster (about 20 minutes)
+	$(WITH_TOOLS) $(PYTHON) -m benchmarks.execution_latency
+	$(WITH_TOOLS) $(PYTHON) -m benchmarks.finished_executions
+	$(WITH_TOOLS) $(PYTHON) -m benchmarks.placement_scale
 
 .PHONY: bench-executor
 bench-executor: setup ## What one executor costs, beside the floor of the same run; no cluster
 	$(PYTHON) -m benchmarks.executor_latency
 	$(PYTHON) -m benchmarks.executor_speed
-	$(PYTHON) -m benchmarks.startup
 
 .PHONY: soak
 soak: setup ## Ten minutes of mixed load on one executor, which must end where it began

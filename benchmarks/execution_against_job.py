@@ -1,53 +1,32 @@
-"""An Execution against a Kubernetes Job that prints the same line: creation to end, as a watcher sees it.
+"""Executions on a cluster beside a Kubernetes Job that prints the same line, and beside an operator that does nothing.
 
-Both run one at a time on the same cluster in the same run, in turn, so that a noisy machine disturbs both.
-Prints medians and their ratio, and writes every sample as JSON to ``benchmarks/results/``.
+Creation to end as a watcher sees it, one at a time and in turn, so that a noisy machine disturbs all; then a burst of
+each. The null operator (``null_operator``) runs in a pod of the controller's image, as the controller does. The pool is
+the benchmark's own: two pods of four slots. Writes rows and samples to ``benchmarks/results/``.
 """
 
 import argparse
-import json
-import secrets
+import asyncio
 import statistics
-import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from pathlib import Path
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
-from kubernetes import client, config, watch
+from benchmarks.collection import Api, Collection, Object, make_execution, make_name, make_spec, open_api
+from benchmarks.figures import Row, keep, p95, show
+from benchmarks.null_kind import make_null, open_pod
+from benchmarks.null_operator import collection_path
+from contracts.kube import API_VERSION, POOL_KIND
+from controller import names
 
-from contracts.kube import EXECUTION_PLURAL, GROUP, VERSION
-
-Object = dict[str, Any]
-RESULTS = Path(__file__).parent / "results"
-GOAL = 20
-"""How many times faster an Execution must be at the median."""
-
-
-@dataclass(frozen=True)
-class Samples:
-    """Seconds from the create call to the watch event that shows the end."""
-
-    execution_s: list[float]
-    job_s: list[float]
-
-    @property
-    def ratio(self) -> float:
-        """How many times faster the median Execution is."""
-        return statistics.median(self.job_s) / statistics.median(self.execution_s)
+JOB_GOAL, BURST_GOAL, NULL_GOAL = 50.0, 20.0, 1.6
+PODS, SLOTS, BURST = 2, 4, 100
+_READY_S = 180.0
+_BURST_S = 600.0
 
 
-def execution(name: str) -> Object:
-    """An Execution that prints one line."""
-    return {
-        "apiVersion": f"{GROUP}/{VERSION}",
-        "kind": "Execution",
-        "metadata": {"name": name},
-        "spec": {"language": "python", "code": "def handler(event):\n    print('hello')\n"},
-    }
-
-
-def job(name: str, image: str) -> Object:
+def make_job(image: str) -> Object:
     """A Job that prints the same line with the same interpreter."""
     container = {
         "name": "hello",
@@ -56,90 +35,101 @@ def job(name: str, image: str) -> Object:
         "command": ["python3", "-I", "-S", "-c", "print('hello')"],
     }
     template = {"spec": {"restartPolicy": "Never", "containers": [container]}}
-    return {
-        "apiVersion": "batch/v1",
-        "kind": "Job",
-        "metadata": {"name": name},
-        "spec": {"backoffLimit": 0, "template": template},
-    }
+    metadata = {"name": make_name("job")}
+    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": {"template": template}}
 
 
-def ended(thing: Object) -> bool:
-    """Whether a Job or an Execution shows its good end."""
-    conditions = thing.get("status", {}).get("conditions", [])
-    return any(c["type"] in ("Succeeded", "Complete") and c["status"] == "True" for c in conditions)
-
-
-@dataclass(frozen=True)
-class Kind:
-    """One kind of object: its collection, and how to make one."""
-
-    group: str
-    version: str
-    plural: str
-    build: Callable[[str], Object]
-
-    def time_one(self, api: Any, namespace: str) -> float:
-        """Seconds from create to the watch event of the end."""
-        name = f"{self.plural[:-1]}-{secrets.token_hex(4)}"
-        where = (self.group, self.version, namespace, self.plural)
-        current = api.list_namespaced_custom_object(*where, limit=1)["metadata"]["resourceVersion"]
-        stream = watch.Watch()
-        begin = time.perf_counter()
-        api.create_namespaced_custom_object(*where, self.build(name))
-        for event in stream.stream(
-            api.list_namespaced_custom_object, *where, resource_version=current, timeout_seconds=60
-        ):
-            thing = event["object"]
-            if thing["metadata"]["name"] == name and ended(thing):
-                stream.stop()
-                return time.perf_counter() - begin
-        raise TimeoutError(f"{name} has not ended well within 60 s")
-
-
-def measure(image: str, executions: int, jobs: int) -> Samples:
-    """Takes the samples in a namespace of their own, which is deleted afterwards."""
-    config.load_config()
-    core, api = client.CoreV1Api(), client.CustomObjectsApi()
-    namespace = f"bench-{secrets.token_hex(4)}"
-    core.create_namespace(client.V1Namespace(metadata=client.V1ObjectMeta(name=namespace)))
-    ours = Kind(GROUP, VERSION, EXECUTION_PLURAL, execution)
-    theirs = Kind("batch", "v1", "jobs", lambda name: job(name, image))
-    samples = Samples([], [])
+@asynccontextmanager
+async def open_pool(api: Api) -> AsyncIterator[str]:
+    """A pool of the benchmark's own whose pods all take work; removed afterwards."""
+    pools = Collection(api, names.pools_path())
+    name = make_name("bench")
+    requests = {"cpu": "100m", "memory": "128Mi"}
+    spec = {"replicas": PODS, "concurrency": SLOTS, "resources": {"requests": requests}}
+    await pools.call(
+        "POST", body={"apiVersion": API_VERSION, "kind": POOL_KIND, "metadata": {"name": name}, "spec": spec}
+    )
     try:
-        ours.time_one(api, namespace)
-        theirs.time_one(api, namespace)
-        for _ in range(jobs):
-            samples.execution_s.extend(ours.time_one(api, namespace) for _ in range(executions // jobs))
-            samples.job_s.append(theirs.time_one(api, namespace))
+        async with asyncio.timeout(_READY_S):
+            while (await pools.call("GET", name)).get("status", {}).get("readyReplicas") != PODS:  # noqa: ASYNC110
+                await asyncio.sleep(0.5)
+        yield name
     finally:
-        core.delete_namespace(namespace)
-    return samples
+        await pools.call("DELETE", name)
 
 
-def row(name: str, seconds: list[float]) -> str:
-    """One line of the table, in milliseconds."""
-    ordered = sorted(seconds)
-    p95 = ordered[min(len(ordered) - 1, int(len(ordered) * 0.95))]
-    figures = (ordered[0], statistics.median(ordered), p95, ordered[-1])
-    return f"{name:<12}" + "".join(f"{figure * 1000:>10.1f}" for figure in figures) + f"{len(ordered):>6}"
+@asynccontextmanager
+async def open_namespace(api: Api) -> AsyncIterator[str]:
+    """A namespace of the benchmark's own, removed afterwards."""
+    namespaces = Collection(api, "/api/v1/namespaces")
+    name = make_name("bench")
+    await namespaces.call("POST", body={"metadata": {"name": name}})
+    try:
+        yield name
+    finally:
+        await namespaces.call("DELETE", name)
 
 
-def main() -> None:
-    """Measures, prints the table, writes the samples."""
+async def measure(options: Any) -> tuple[list[Row], dict[str, list[float]]]:
+    """The rows, and the samples behind them in milliseconds."""
+    async with (
+        open_api() as api,
+        open_namespace(api) as namespace,
+        open_pool(api) as pool,
+        open_pod(api, namespace, options.controller_image),
+        Collection(api, collection_path(namespace)) as nulls,
+        Collection(api, names.executions_path(namespace)) as executions,
+        Collection(api, f"/apis/batch/v1/namespaces/{namespace}/jobs") as jobs,
+    ):
+        await _warm_up(nulls, executions, jobs, pool, options.image)
+        found: dict[str, list[float]] = {"null operator": [], "Execution": [], "Job": []}
+        for number in range(options.executions):
+            found["null operator"].append(await nulls.time_one(make_null(make_spec())))
+            found["Execution"].append(await executions.time_one(make_execution(pool=pool)))
+            if number % (options.executions // options.jobs) == 0:
+                found["Job"].append(await jobs.time_one(make_job(options.image)))
+        show(make_latency_rows(found))
+        bursts = [
+            await executions.time_burst([make_execution(pool=pool) for _ in range(BURST)], _BURST_S)
+            for _ in range(options.bursts)
+        ]
+        job_burst_s = await jobs.time_burst([make_job(options.image) for _ in range(BURST)], _BURST_S)
+    rate, job_rate = BURST / statistics.median(bursts), BURST / job_burst_s
+    burst = Row(f"burst of {BURST}, a second, beside Jobs", rate, "/s", job_rate, rate / job_rate, BURST_GOAL, True)
+    return [*make_latency_rows(found), burst], found
+
+
+async def _warm_up(nulls: Collection, executions: Collection, jobs: Collection, pool: str, image: str) -> None:
+    for _ in range(10):
+        await nulls.time_one(make_null(make_spec()))
+        await executions.time_one(make_execution(pool=pool))
+    await jobs.time_one(make_job(image))
+
+
+def make_latency_rows(found: dict[str, list[float]]) -> list[Row]:
+    """One at a time."""
+    null, ours, job = (statistics.median(found[key]) for key in ("null operator", "Execution", "Job"))
+    worst, null_worst = p95(found["Execution"]), p95(found["null operator"])
+    return [
+        Row("create → Finished, p50, beside a null operator", ours, "ms", null, ours / null, NULL_GOAL),
+        Row("the same, p95", worst, "ms", null_worst, worst / null_worst, float("inf")),
+        Row("create → Finished, p50: so often faster than a Job", ours, "ms", job, job / ours, JOB_GOAL, True),
+    ]
+
+
+def main() -> int:
+    """Measures, prints the table, writes figures and chart; 1 when a goal is missed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--image", required=True, help="image of the Job; it needs python3")
-    parser.add_argument("--executions", type=int, default=50)
+    parser.add_argument("--controller-image", required=True, help="image of the null operator: the controller's")
+    parser.add_argument("--executions", type=int, default=100)
     parser.add_argument("--jobs", type=int, default=10)
-    options = parser.parse_args()
-    samples = measure(options.image, options.executions, options.jobs)
-    print(f"{'create→end':<12}{'min ms':>10}{'p50':>10}{'p95':>10}{'max':>10}{'n':>6}")
-    print(row("Execution", samples.execution_s))
-    print(row("Job", samples.job_s))
-    print(f"ratio of the medians: {samples.ratio:.1f} × (goal: at least {GOAL} ×)")
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "execution_against_job.json").write_text(json.dumps(asdict(samples), indent=2))
+    parser.add_argument("--bursts", type=int, default=3, help="of Executions; of Jobs there is one")
+    rows, samples = asyncio.run(measure(parser.parse_args()))
+    show(rows)
+    keep("execution_against_job", rows, samples)
+    return 0 if all(row.held for row in rows) else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -13,7 +13,7 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,11 +22,11 @@ from typing import Any
 import httpx
 import psutil
 
+from benchmarks.figures import RESULTS, p95
 from benchmarks.floor import Floor
 from tests.fakes.control_plane import FakeControlPlane
 from tests.integration.executor.running import RunningExecutor, open_directory, run_executor
 
-RESULTS = Path(__file__).with_name("results")
 BLOCKS = 10
 QUIET_FLOOR_P95_MS = 30.0
 """Above it the machine does other things, and no figure in milliseconds can be told from them."""
@@ -71,12 +71,6 @@ class Figure:
     def __str__(self) -> str:
         goal = "" if self.goal is None else f"≤ {self.goal:g}"
         return f"{self.name:<58}{self.value:>9.1f} {self.unit:<4}{goal:>8}  {'' if self.held else 'MISSED'}"
-
-
-def p95(values: Iterable[float]) -> float:
-    """The 95th percentile, an observed value."""
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(len(ordered) * 0.95))]
 
 
 def make_request(code: str, **fields: Any) -> dict[str, Any]:

@@ -7,20 +7,18 @@ time is part of each figure. Writes ``benchmarks/results/executor_speed.json`` a
 
 import argparse
 import asyncio
-import json
 import statistics
 import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import httpx
 import psutil
 
-from benchmarks.executor_latency import HELLO, RESULTS, make_request, p95
+from benchmarks.executor_latency import HELLO, make_request
+from benchmarks.figures import Row, keep, p95, show
 from benchmarks.floor import Floor
 from tests.integration.executor.running import RunningExecutor, open_directory, run_executor
 
@@ -30,31 +28,6 @@ GOALS = {"warm": (0.40, 0.65), "cold": (1.3, 1.8)}
 """p50 and p95 as multiples of the floor's median."""
 THROUGHPUT_GOAL = 0.9
 IDLE_GOAL_MB, WARM_GOAL_MB = 80.0, 6.0
-
-
-@dataclass(frozen=True)
-class Row:
-    """One figure beside its floor."""
-
-    name: str
-    value: float
-    unit: str
-    floor: float
-    ratio: float
-    goal: float
-    at_least: bool = False
-
-    @property
-    def held(self) -> bool:
-        """Whether the ratio (or, without a floor, the value) is as good as it should be."""
-        return self.ratio >= self.goal if self.at_least else self.ratio <= self.goal
-
-    def __str__(self) -> str:
-        bound = f"{'≥' if self.at_least else '≤'} {self.goal:g}"
-        floor = f"{self.floor:9.1f}" if self.floor else " " * 9
-        return f"{self.name:<52}{self.value:9.1f} {self.unit:<4}{floor}{self.ratio:8.2f}  {bound:>7}  " + (
-            "" if self.held else "MISSED"
-        )
 
 
 class Client:
@@ -149,25 +122,6 @@ def _latencies(kind: str, language: str, floors: list[float], taken: list[float]
     return rows
 
 
-def draw(samples: dict[str, list[float]], path: Path) -> None:
-    """The samples as boxes, so that a person can look."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(10, 0.5 * len(samples) + 1.5))
-    names = list(samples)
-    axes.boxplot([samples[name] for name in names], orientation="horizontal", showfliers=False, whis=(5, 95))
-    axes.set_yticks(range(1, len(names) + 1), names)
-    axes.invert_yaxis()
-    axes.set_xlabel("milliseconds: median, quartiles, 5th and 95th percentile")
-    axes.set_xlim(left=0)
-    axes.grid(axis="x", alpha=0.3)
-    figure.tight_layout()
-    figure.savefig(path, dpi=120)
-
-
 def main() -> int:
     """Measures, prints the table, writes the figures and the chart; 1 when a goal is missed."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -176,13 +130,8 @@ def main() -> int:
     options = parser.parse_args()
     with open_directory() as directory:
         rows, samples = asyncio.run(measure(directory, options.count, options.pause))
-    print(f"{'':<52}{'':>14}{'floor':>9}{'ratio':>8}  {'goal':>7}")
-    for row in rows:
-        print(row)
-    RESULTS.mkdir(exist_ok=True)
-    figures: dict[str, Any] = {"rows": [asdict(row) for row in rows], "samples_ms": samples}
-    (RESULTS / "executor_speed.json").write_text(json.dumps(figures, indent=2))
-    draw(samples, RESULTS / "executor_speed.png")
+    show(rows)
+    keep("executor_speed", rows, samples)
     return 0 if all(row.held for row in rows) else 1
 
 

@@ -62,6 +62,8 @@ class ContainerRuns:
     def __init__(self, now: Callable[[], datetime]) -> None:
         self._now = now
         self._runs: dict[str, Run] = {}
+        self._of_pod: dict[str, dict[str, Run]] = {}
+        """The same by the pod's uid: an event about one of a thousand pods must not look at all."""
         self._last_ended: dict[str, str] = {}
         self._seen: set[str] = set()
         self._restored: set[str] = set()
@@ -89,7 +91,8 @@ class ContainerRuns:
         self._restored.add(pool.uid)
         for row in pool.status.containers or ():
             run = _from_row(pool.name, row)
-            self._runs.setdefault(run.key, run)
+            if run.key not in self._runs:
+                self._add(run)
             if run.exit is not None:
                 self._last_ended[run.pod_uid] = run.container_id
 
@@ -142,33 +145,33 @@ class ContainerRuns:
         """The Control Plane has heard of it."""
         run.reported = what
         if what == "Exited":
-            self._runs.pop(run.key, None)
+            self._forget(run)
         self.changed(run.pool)
 
     def _see_end(self, pod: Pod, container_id: str, *, new: bool) -> None:
         run = self._runs.get(f"{pod.uid}/{container_id}")
         if run is None and new:
             run = _start(pod, container_id)
-            self._runs[run.key] = run
+            self._add(run)
         self._last_ended[pod.uid] = container_id
         if run is not None:
             self._close(run, _how(pod, container_id))
 
     def _see_running(self, pod: Pod, ready: bool) -> None:
-        for other in self._open():
-            if other.pod_uid == pod.uid and other.container_id != pod.container_id:
+        for other in self._open_of(pod.uid):
+            if other.container_id != pod.container_id:
                 self._close(other, _how(pod, other.container_id))
         run = self._runs.get(f"{pod.uid}/{pod.container_id}")
         if run is None:
             run = _start(pod, pod.container_id)
-            self._runs[run.key] = run
+            self._add(run)
             self.changed(run.pool)
         if ready and run.ready is None:
             run.ready = self._now()
             self._tell(run)
 
     def _open_of(self, uid: str) -> list[Run]:
-        return [run for run in self._open() if run.pod_uid == uid]
+        return [run for run in self._of_pod.get(uid, {}).values() if run.exit is None]
 
     def _open(self) -> list[Run]:
         return [run for run in self._runs.values() if run.exit is None]
@@ -179,8 +182,18 @@ class ContainerRuns:
         run.exit = Exit(self._now(), how.exit_code, how.exit_reason, how.message)
         self._last_ended[run.pod_uid] = run.container_id
         if not self.relays:
-            self._runs.pop(run.key, None)
+            self._forget(run)
         self._tell(run)
+
+    def _add(self, run: Run) -> None:
+        self._runs[run.key] = self._of_pod.setdefault(run.pod_uid, {})[run.key] = run
+
+    def _forget(self, run: Run) -> None:
+        self._runs.pop(run.key, None)
+        mine = self._of_pod.get(run.pod_uid, {})
+        mine.pop(run.key, None)
+        if not mine:
+            self._of_pod.pop(run.pod_uid, None)
 
     def _tell(self, run: Run) -> None:
         for listener in self.listeners:

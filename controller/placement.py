@@ -14,7 +14,7 @@ from controller.sessions import Entry, Sessions
 
 Order = tuple[Any, ...]
 _SLACK: Final = 256
-"""Withdrawn entries that a queue's heap may hold before it is made anew."""
+"""Entries that a heap may hold beyond those that count before it is made anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +40,47 @@ class _PodSlots:
     capacity: int
     accepts: bool
     holders: set[str] = field(default_factory=set)
+    counted_busy: int = 0
+    counted_free: int = 0
+    """What its pool's sums hold of it."""
 
     @property
     def free(self) -> int:
         return max(self.capacity - len(self.holders), 0) if self.accepts else 0
+
+
+@dataclass(slots=True)
+class _PoolSlots:
+    """Sums over a pool's pods, so that neither a count nor a choice looks at each of a thousand."""
+
+    pods: dict[str, _PodSlots] = field(default_factory=dict)
+    busy: int = 0
+    free: int = 0
+    heap: list[tuple[int, str]] = field(default_factory=list)
+    """(free slots negated, pod); entries that are no longer so are passed over."""
+
+    def recount(self, pod: str) -> None:
+        """Takes over what has changed about a pod."""
+        slots = self.pods[pod]
+        busy, free = len(slots.holders), slots.free
+        self.busy += busy - slots.counted_busy
+        self.free += free - slots.counted_free
+        if free and free != slots.counted_free:
+            heapq.heappush(self.heap, (-free, pod))
+        slots.counted_busy, slots.counted_free = busy, free
+        if len(self.heap) > 2 * len(self.pods) + _SLACK:
+            self.heap = [(-each.free, name) for name, each in self.pods.items() if each.free]
+            heapq.heapify(self.heap)
+
+    def freest(self) -> str | None:
+        """The pod with most free slots; by name among equals, so that the choice can be repeated."""
+        while self.heap:
+            negated, pod = self.heap[0]
+            slots = self.pods.get(pod)
+            if slots is not None and slots.free == -negated:
+                return pod
+            heapq.heappop(self.heap)
+        return None
 
 
 @dataclass(slots=True)
@@ -61,7 +98,7 @@ class Placement:
         self._queues: dict[str, _Queue] = {}
         self._pool_of: dict[str, str] = {}
         self._pods: dict[str, _PodSlots] = {}
-        self._pods_of: dict[str, set[str]] = {}
+        self._pools: dict[str, _PoolSlots] = {}
         self._slot_of: dict[str, str] = {}
         self._sessions = Sessions()
 
@@ -70,8 +107,9 @@ class Placement:
         slots = self._pods.get(pod)
         if slots is None:
             self._pods[pod] = slots = _PodSlots(pool, capacity, accepts)
-            self._pods_of.setdefault(pool, set()).add(pod)
+            self._pools.setdefault(pool, _PoolSlots()).pods[pod] = slots
         slots.capacity, slots.accepts = capacity, accepts
+        self._recount(pod)
         if slots.free > 0:
             self._return(self._sessions.freed(pod))
 
@@ -86,15 +124,19 @@ class Placement:
 
     def remove_pod(self, pod: str) -> frozenset[str]:
         """Forgets a pod that is gone; returns who held its slots."""
-        slots = self._pods.pop(pod, None)
+        slots = self._pods.get(pod)
         if slots is None:
             return frozenset()
-        self._pods_of[slots.pool].discard(pod)
+        holders = frozenset(slots.holders)
+        slots.accepts = False
+        slots.holders.clear()
+        self._recount(pod)
+        del self._pods[pod], self._pools[slots.pool].pods[pod]
         self.evict_sessions(pod)
-        for uid in slots.holders:
+        for uid in holders:
             del self._slot_of[uid]
             self._return(self._sessions.leave(uid))
-        return frozenset(slots.holders)
+        return holders
 
     def enqueue(self, uid: str, pool: str, order: Order, session: str = "") -> None:
         """Puts an Execution into its pool's queue, once; the order decides, not the time of the call."""
@@ -123,8 +165,7 @@ class Placement:
     def occupy(self, uid: str, pod: str, session: str = "") -> None:
         """Counts an Execution that already runs on a pod (after a restart), even above the capacity."""
         if uid not in self._slot_of and pod in self._pods:
-            self._pods[pod].holders.add(uid)
-            self._slot_of[uid] = pod
+            self._hold(uid, pod)
             if session:
                 self._sessions.join(uid, session)
                 self._sessions.take_turn(((), uid))
@@ -135,6 +176,7 @@ class Placement:
         pod = self._slot_of.pop(uid, None)
         if pod is not None:
             self._pods[pod].holders.discard(uid)
+            self._recount(pod)
             self._return(self._sessions.leave(uid))
             self._return(self._sessions.freed(pod))
 
@@ -145,9 +187,9 @@ class Placement:
 
     def place(self, pool: str) -> Iterator[Placed]:
         """Gives the free slots of a pool to the first in its queue; each that is yielded holds its slot."""
-        queue = self._queues.get(pool)
-        while queue is not None and queue.heap:
-            free = self._freest(pool)
+        queue, slots = self._queues.get(pool), self._pools.get(pool)
+        while queue is not None and slots is not None and queue.heap:
+            free = slots.freest()
             if free is None:
                 return
             entry = heapq.heappop(queue.heap)
@@ -155,8 +197,7 @@ class Placement:
                 uid = entry[1]
                 del queue.order_of[uid]
                 del self._pool_of[uid]
-                self._pods[pod].holders.add(uid)
-                self._slot_of[uid] = pod
+                self._hold(uid, pod)
                 yield Placed(uid, pod)
 
     def _pod_for(self, entry: Entry, queue: _Queue, free: str) -> str | None:
@@ -201,18 +242,13 @@ class Placement:
 
     def count(self, pool: str) -> PoolCount:
         """The pool's slots: busy ones on any of its pods, free ones on pods that take work."""
-        pods = [self._pods[pod] for pod in self._pods_of.get(pool, ())]
-        return PoolCount(
-            busy=sum(len(pod.holders) for pod in pods),
-            free=sum(pod.free for pod in pods),
-            queued=self.queued(pool),
-        )
+        slots = self._pools.get(pool) or _PoolSlots()
+        return PoolCount(busy=slots.busy, free=slots.free, queued=self.queued(pool))
 
-    def _freest(self, pool: str) -> str | None:
-        """The pod with most free slots; by name among equals, so that the choice can be repeated."""
-        best: tuple[int, str] | None = None
-        for pod in self._pods_of.get(pool, ()):
-            free = self._pods[pod].free
-            if free > 0 and (best is None or (-free, pod) < best):
-                best = (-free, pod)
-        return best[1] if best else None
+    def _hold(self, uid: str, pod: str) -> None:
+        self._pods[pod].holders.add(uid)
+        self._slot_of[uid] = pod
+        self._recount(pod)
+
+    def _recount(self, pod: str) -> None:
+        self._pools[self._pods[pod].pool].recount(pod)

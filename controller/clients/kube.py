@@ -33,6 +33,9 @@ _PAGE_SIZE: Final = 100
 _READY: Final = "/readyz"
 """Every user that has shown who it is may read it, by the ClusterRole ``system:public-info-viewer``."""
 _REQUEST_TIMEOUT_S: Final = 30.0
+REQUESTS_AT_A_TIME: Final = 32
+"""The others wait here, where neither their timeout runs nor the fence has been passed: a thousand Executions that find
+free slots at once must not keep the API server from the Lease, nor be written long after the look at it."""
 _TOO_LARGE: Final = ("request is too large", "trying to send message larger than max")
 """etcd's words, and its client's for what is more than two of its messages; the API server gives both as a 500."""
 
@@ -75,6 +78,7 @@ class KubeClient:
     def __init__(self, configuration: Configuration, fence: Callable[[], object] = lambda: None) -> None:
         self.configuration = configuration
         self._fence = fence
+        self._at_a_time = asyncio.Semaphore(REQUESTS_AT_A_TIME)
         self._writes = 0
         self._quiet = asyncio.Event()
         self._quiet.set()
@@ -221,17 +225,18 @@ class KubeClient:
     async def _exchange(
         self, method: str, target: str, headers: Mapping[str, str], body: Body | None
     ) -> tuple[int, bytes]:
-        if method != "GET":
-            self._fence()
         url = self.configuration.host + target
-        try:
-            response = await self._api.rest_client.request(  # type: ignore[no-untyped-call]
-                method, url, headers=headers, body=body, _request_timeout=_REQUEST_TIMEOUT_S
-            )
-            return response.status, await response.read()
-        except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            problem = f"{method} {target}: no answer from the API server"
-            raise KubeUnavailable(0, type(error).__name__, problem) from error
+        async with self._at_a_time:
+            if method != "GET":
+                self._fence()
+            try:
+                response = await self._api.rest_client.request(  # type: ignore[no-untyped-call]
+                    method, url, headers=headers, body=body, _request_timeout=_REQUEST_TIMEOUT_S
+                )
+                return response.status, await response.read()
+            except (TimeoutError, aiohttp.ClientError, OSError) as error:
+                problem = f"{method} {target}: no answer from the API server"
+                raise KubeUnavailable(0, type(error).__name__, problem) from error
 
 
 def _row(row: Mapping[str, Any], titles: list[str]) -> Row:

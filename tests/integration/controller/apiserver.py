@@ -226,21 +226,24 @@ class ApiServer:
 
 def apply_crds(server: ApiServer) -> None:
     """Creates our CustomResourceDefinitions, and waits until they are served."""
-    path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
     for file in sorted((ROOT / "deploy" / "crds").glob("*.yaml")):
-        crd = yaml.safe_load(file.read_text())
-        server.request("POST", path, crd)
-        group, plural = crd["spec"]["group"], crd["spec"]["names"]["plural"]
-        served = f"/apis/{group}/v1alpha1/{plural}"
-        deadline = time.monotonic() + 20
-        while True:
-            try:
-                server.request("GET", served)
-                break
-            except ApiError:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.1)
+        apply_crd(server, yaml.safe_load(file.read_text()))
+
+
+def apply_crd(server: ApiServer, crd: Any) -> None:
+    """Creates a CustomResourceDefinition, and waits until it is served."""
+    server.request("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", crd)
+    group, plural = crd["spec"]["group"], crd["spec"]["names"]["plural"]
+    served = f"/apis/{group}/v1alpha1/{plural}"
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            server.request("GET", served)
+            break
+        except ApiError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
 
 
 def _no_verification() -> ssl.SSLContext:

@@ -23,6 +23,7 @@ LEASE_PATH = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/{SERVI
 TENANT = "default"
 _WAIT_S = 20.0
 _START_S = 40.0
+STRATEGIC_MERGE = "application/strategic-merge-patch+json"
 Object = dict[str, Any]
 
 CLUSTER_RULES = [
@@ -227,28 +228,7 @@ class Cluster:
         self, name: str, pool: str, port: int, concurrency: int = 4, ip: str = "127.0.0.1", *, ready: bool = True
     ) -> None:
         """Plays the Deployment's controller and the kubelet: a pod of the pool that is Ready, or none has looked at."""
-        body = {
-            "apiVersion": "v1",
-            "kind": "Pod",
-            "metadata": {
-                "name": name,
-                "labels": names.pod_labels(pool),
-                "annotations": {names.POOL_ANNOTATION: pool},
-            },
-            "spec": {
-                "nodeName": "node-1",
-                "terminationGracePeriodSeconds": 0,
-                "containers": [
-                    {
-                        "name": names.EXECUTOR_CONTAINER,
-                        "image": "example.invalid/executor:test",
-                        "ports": [{"name": names.EXECUTOR_PORT_NAME, "containerPort": port}],
-                        "env": [{"name": names.CONCURRENCY_VARIABLE, "value": str(concurrency)}],
-                    }
-                ],
-            },
-        }
-        await self.call("POST", names.core_path(NAMESPACE, "pods"), body)
+        await self.call("POST", names.core_path(NAMESPACE, "pods"), make_pod(name, pool, port, concurrency))
         if ready:
             await self.set_pod_status(name, ip=ip)
 
@@ -256,27 +236,9 @@ class Cluster:
         self, name: str, *, ready: bool = True, ip: str = "127.0.0.1", phase: str = "Running", **container: Any
     ) -> None:
         """Plays the kubelet: the pod's conditions and the executor container's status."""
-        state = {"running": {"startedAt": "2026-01-01T00:00:00Z"}} if phase == "Running" else {}
-        status = {
-            "name": names.EXECUTOR_CONTAINER,
-            "image": "example.invalid/executor:test",
-            "imageID": "",
-            "ready": ready,
-            "restartCount": 0,
-            "state": state,
-            **container,
-        }
-        body = {
-            "status": {
-                "phase": phase,
-                "podIP": ip,
-                "podIPs": [{"ip": ip}],
-                "conditions": [{"type": "Ready", "status": "True" if ready else "False"}],
-                "containerStatuses": [status],
-            }
-        }
         path = names.core_path(NAMESPACE, "pods", name) + "/status"
-        await self.call("PATCH", path, body, kind="application/strategic-merge-patch+json")
+        body = make_pod_status(ready=ready, ip=ip, phase=phase, **container)
+        await self.call("PATCH", path, body, kind=STRATEGIC_MERGE)
 
     async def delete(self, path: str) -> None:
         """Deletes an object at once, if it is there."""
@@ -291,6 +253,41 @@ class Cluster:
         path = names.core_path(namespace, "events") + f"?fieldSelector=involvedObject.name={name}"
         found: Object = await self.call("GET", path)
         return list(found["items"])
+
+
+def make_pod(name: str, pool: str, port: int, concurrency: int) -> Object:
+    """An executor pod as its Deployment makes it, on a node."""
+    container = {
+        "name": names.EXECUTOR_CONTAINER,
+        "image": "example.invalid/executor:test",
+        "ports": [{"name": names.EXECUTOR_PORT_NAME, "containerPort": port}],
+        "env": [{"name": names.CONCURRENCY_VARIABLE, "value": str(concurrency)}],
+    }
+    metadata = {"name": name, "labels": names.pod_labels(pool), "annotations": {names.POOL_ANNOTATION: pool}}
+    spec = {"nodeName": "node-1", "terminationGracePeriodSeconds": 0, "containers": [container]}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
+
+
+def make_pod_status(*, ready: bool = True, ip: str = "127.0.0.1", phase: str = "Running", **container: Any) -> Object:
+    """A pod's conditions and the executor container's status as its kubelet would patch them."""
+    status = {
+        "name": names.EXECUTOR_CONTAINER,
+        "image": "example.invalid/executor:test",
+        "imageID": "",
+        "ready": ready,
+        "restartCount": 0,
+        "state": {"running": {"startedAt": "2026-01-01T00:00:00Z"}} if phase == "Running" else {},
+        **container,
+    }
+    return {
+        "status": {
+            "phase": phase,
+            "podIP": ip,
+            "podIPs": [{"ip": ip}],
+            "conditions": [{"type": "Ready", "status": "True" if ready else "False"}],
+            "containerStatuses": [status],
+        }
+    }
 
 
 def grant_rights(server: ApiServer, user: str) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from typing import Any
+from urllib.parse import quote
 
 from controller import names
 from tests.integration.controller.cluster import NAMESPACE, Cluster, Controller, eventually
@@ -47,6 +48,22 @@ async def test_forty_at_once_run_in_order_and_never_more_than_the_slots(
     by_creation = sorted(zip(created, ended, strict=True), key=lambda pair: int(pair[0]["metadata"]["resourceVersion"]))
     starts = [pair[1]["status"]["startTime"] for pair in by_creation]
     assert starts == sorted(starts)
+
+
+async def test_the_server_leaves_those_that_have_ended_out_of_what_is_watched(
+    cluster: Cluster, start_executor: StartExecutor
+) -> None:
+    await cluster.create_pool("default")
+    executor = await start_executor(auto=False)
+    for number in range(4):
+        await cluster.create_execution(f"one-{number}")
+    await eventually(lambda: len(executor.runs) == 4, what="all to run")
+    for execution_id in list(executor.runs)[:3]:
+        assert await executor.end(execution_id) == 201
+    path = names.executions_path("default")
+    watched = await cluster.call("GET", f"{path}?fieldSelector={quote(names.UNFINISHED_SELECTOR)}")
+    assert len((await cluster.call("GET", path))["items"]) == 4
+    assert [item["status"]["phase"] for item in watched["items"]] == ["Running"]
 
 
 async def test_one_without_a_pool_says_so_and_runs_once_the_pool_is_there(

@@ -1,11 +1,12 @@
-"""Nothing is written by a process that does not lead."""
+"""Nothing is written by a process that does not lead, and not everything at once."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
 from kubernetes.aio.client import Configuration
 
-from controller.clients.kube import KubeClient
+from controller.clients.kube import REQUESTS_AT_A_TIME, KubeClient
 from controller.errors import KubeError, KubeUnavailable, NotLeader
 
 
@@ -84,3 +85,50 @@ async def test_a_server_that_is_ready_means_its_refusal(client: KubeClient, monk
     with pytest.raises(KubeError) as refused:
         await client.get("/secret")
     assert (type(refused.value), refused.value.status) == (KubeError, 403)
+
+
+class SlowServer(Server):
+    """Counts what is under way, and answers when it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.under_way = self.most = self.answered = 0
+        self.go_on = asyncio.Event()
+
+    async def request(self, method: str, url: str, **_options: object) -> Server:
+        self.under_way += 1
+        self.most = max(self.most, self.under_way)
+        await self.go_on.wait()
+        self.under_way -= 1
+        self.answered += 1
+        return Answer()
+
+
+class Answer(Server):
+    """A success."""
+
+    status = 200
+
+
+async def test_a_crowd_of_requests_waits_for_its_turn_and_passes_the_fence_only_then(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Otherwise a write might be sent as long after the look at the Lease as the others before it take."""
+    configuration = Configuration()
+    configuration.host = "http://127.0.0.1:1"
+    passed = 0
+
+    def fence() -> None:
+        nonlocal passed
+        passed += 1
+
+    client, server = KubeClient(configuration, fence), SlowServer()
+    monkeypatch.setattr(client._api, "rest_client", server)
+    crowd = [asyncio.create_task(client.create("/a", {})) for _ in range(1000)]
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert (server.most, passed) == (REQUESTS_AT_A_TIME, REQUESTS_AT_A_TIME)
+    server.go_on.set()
+    await asyncio.gather(*crowd)
+    assert (server.answered, server.most, passed) == (1000, REQUESTS_AT_A_TIME, 1000)
+    await client.close()

@@ -1,9 +1,11 @@
 """Placement as a state machine: whatever happens, in whatever order, its promises hold."""
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
 
+from controller import placement as placement_module
 from controller.placement import Placement
 from controller.sessions import Sessions
 
@@ -95,7 +97,13 @@ class PlacementMachine(RuleBasedStateMachine):
             assert self.placement.waiting(pool) == [uid for _, uid in sorted(self.queue[pool])]
             assert self.placement.queued(pool) == len(self.queue[pool])
             busy = sum(1 for pod in self.slots.values() if self.capacity[pod][0] == pool)
-            assert self.placement.count(pool).busy == busy
+            free = sum(
+                max(capacity - len(self.placement.holders(pod)), 0)
+                for pod, (of, capacity, accepts) in self.capacity.items()
+                if of == pool and accepts
+            )
+            count = self.placement.count(pool)
+            assert (count.busy, count.free) == (busy, free)
 
 
 PlacementMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
@@ -248,6 +256,32 @@ def test_many_withdrawn_ones_leave_no_memory_behind() -> None:
         placement.withdraw(str(number))
     placement.set_pod("pod", "pool", 20, accepts=True)
     assert [item.uid for item in placement.place("pool")] == [str(number) for number in range(9_990, 10_000)]
+
+
+def test_a_placement_looks_at_few_pods_however_many_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked = 0
+    free = placement_module._PodSlots.free
+
+    def count_looks(slots: placement_module._PodSlots) -> int:
+        nonlocal looked
+        looked += 1
+        number: int = free.__get__(slots)
+        return number
+
+    monkeypatch.setattr(placement_module._PodSlots, "free", property(count_looks))
+    placement = Placement()
+    for number in range(1000):
+        placement.set_pod(f"pod-{number}", "pool", 4, accepts=True)
+    for number in range(10_000):
+        placement.enqueue(str(number), "pool", (number,))
+    looked = placed = 0
+    while placement.queued("pool"):
+        assert placement.count("pool").free
+        for item in list(placement.place("pool")):
+            placed += 1
+            placement.release(item.uid)
+    assert placed == 10_000
+    assert looked <= 10 * placed
 
 
 def test_the_freest_pod_is_taken_first() -> None:
