@@ -78,11 +78,16 @@ class Metrics:
             "sandbox_executor_queued_executions", "Executions that wait for a slot.", registry=self._registry
         ).set_function(queued)
 
-    def watch_warm(self, ready: Callable[[], int]) -> None:
-        """Where the number of sandboxes that wait for code comes from."""
+    def watch_warm(self, ready: Callable[[], int], programs: Callable[[], int]) -> None:
+        """Where the numbers of sandboxes that wait for code come from: for any language, and for JavaScript."""
         Gauge(
             "sandbox_executor_warm_sandboxes", "Sandboxes that are up and wait for code.", registry=self._registry
         ).set_function(ready)
+        Gauge(
+            "sandbox_executor_warm_javascript",
+            "Sandboxes in which node is up and waits for code.",
+            registry=self._registry,
+        ).set_function(programs)
 
     def watch_backlog(self, backlog: Backlog) -> None:
         """Where the size of the unsent reports comes from."""
