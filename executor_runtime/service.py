@@ -9,6 +9,7 @@ import asyncio
 import json
 import re
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
 import structlog
@@ -261,7 +262,9 @@ class Service:
             return _build_result(record.execution_id, "failed", "Cancelled", _CANCELLED_WHILE_QUEUED)
         record.state = "running"
         admitted_at = self._parts.clock.monotonic()
-        log.info("execution_started", language=record.language, attempt=record.attempt)
+        # Written when the code runs already.
+        started = partial(log.info, "execution_started", language=record.language, attempt=record.attempt)
+        asyncio.get_running_loop().call_soon(started)
         workspace = record.workspace = await self._enter(request)
         job = Job.from_request(request, workspace)
         before = await _look(workspace, shared=request.session_id is not None)
@@ -281,7 +284,8 @@ class Service:
     async def _enter(self, request: ExecutionRequest) -> Workspace:
         """The session's workspace, else that of a sandbox that is up already, else a new one."""
         if request.session_id is None:
-            reserved = self._parts.sandbox.reserve(request.execution_id, Limits.from_request(request.limits))
+            limits = Limits.from_request(request.limits)
+            reserved = self._parts.sandbox.reserve(request.execution_id, limits, request.language, request.env_vars)
             if reserved is not None:
                 return reserved
         return await self._parts.retention.enter(request.execution_id, request.session_id)

@@ -1,7 +1,7 @@
 """From nothing to a sandbox whose process 1 is up and waits for its job.
 
-Nothing of a request is needed for that but the size of ``/tmp``: so it can be done before there is one (``warm``), and
-is done in the same way when there was no time before (``runner``). A start is given one job, once.
+Nothing of a request is needed for that but what makes a ``Shape``: so it can be done before there is one (``warm``),
+and is done in the same way when there was no time before (``runner``). A start is given one job, once.
 """
 
 import asyncio
@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Final
 from contracts import bounds
 from executor_runtime.sandbox.argv import build_argv
 from executor_runtime.sandbox.descriptors import Descriptors
+from executor_runtime.sandbox.drain import Drain
 from executor_runtime.sandbox.forking import ENDS, INFO_FD, ForkedProcess, ForkServer, Request
 from executor_runtime.sandbox.header import Ends, build_header, build_setup
 from executor_runtime.sandbox.model import Isolation, Job, build_start
 from executor_runtime.sandbox.placement import Gate
-from executor_runtime.sandbox.process import Drain, Process
+from executor_runtime.sandbox.process import Process
+from executor_runtime.sandbox.shape import Shape
 from executor_runtime.sandbox.sources import check_sources
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
 CONTROL_BYTES: Final = 65_536
 _RETURN_HEAD_BYTES: Final = 1024
+_UP_TIMEOUT_S: Final = 10.0
 _WAITING: Final = re.compile(rb"^waiting$", re.MULTILINE)
 _COUNTS: Final = rb" (\d{1,18}) (\d{1,18}) (\d{1,18}) (\d{1,18})"
 STARTED: Final = re.compile(rb"^started" + _COUNTS + _COUNTS + rb" (\d{1,18})$", re.MULTILINE)
@@ -34,10 +37,10 @@ EXITED: Final = re.compile(rb"^exited (\d{1,3}) (\d{1,3})" + _COUNTS + rb"\n", r
 
 
 class Started:
-    """One sandbox without a job, and the pipes that come out of it. ``end`` must be awaited, then ``close`` called."""
+    """One sandbox without a job, and the pipes that come out of it. ``finish`` must be awaited."""
 
     def __init__(
-        self, isolation: Isolation, workspace: "Workspace", tmp_bytes: int, server: ForkServer | None = None
+        self, isolation: Isolation, workspace: "Workspace", shape: Shape, server: ForkServer | None = None
     ) -> None:
         """Starts it. ``server``: its process 1 is forked by that; None: it is started by bwrap.
 
@@ -46,7 +49,7 @@ class Started:
             BindSourceChanged: what it would be given of the file system is not what was probed.
             WorkspaceError: the workspace is not the directory that was made.
         """
-        self.workspace, self.tmp_bytes = workspace, tmp_bytes
+        self.workspace, self.shape = workspace, shape
         self._isolation = isolation
         self._descriptors = Descriptors()
         try:
@@ -66,18 +69,19 @@ class Started:
         self.gate = Gate(descriptors)
         self._stdin = descriptors.blank("stdin")
         ends = ENDS if server is not None else Ends(status[1], began[1], returned[1], self.gate.descriptor)
-        setup = build_setup(isolation, self.workspace, ends, is_forked=server is not None)
+        tmp_bytes = self.shape.tmp_bytes
+        setup = build_setup(isolation, self.workspace, ends, self.shape, is_forked=server is not None)
         theirs = (out[1], err[1], status[1], began[1], returned[1], self.gate.descriptor)
         self.info: Drain | None = None
         self.process: Process | ForkedProcess
         if server is not None:
             self._job = descriptors.blank("job", setup)
-            start = build_start(isolation, self.workspace.path, self.tmp_bytes, INFO_FD)
+            start = build_start(isolation, self.workspace.path, tmp_bytes, INFO_FD)
             self.process = ForkedProcess(server, Request(start), (self._stdin, *theirs, self._job))
         else:
             self._job = descriptors.blank("job", isolation.init_code + setup)
             seccomp_fd, info = descriptors.memory("seccomp", isolation.seccomp_filter), descriptors.pipe()
-            start = build_start(isolation, self.workspace.path, self.tmp_bytes, info[1], self._job, seccomp_fd)
+            start = build_start(isolation, self.workspace.path, tmp_bytes, info[1], self._job, seccomp_fd)
             inherited = (self._job, seccomp_fd, info[1], *theirs[2:])
             self.process = Process(build_argv(start), (self._stdin, out[1], err[1]), inherited)
             descriptors.close(seccomp_fd, info[1])
@@ -112,7 +116,7 @@ class Started:
 
     @property
     def has_begun(self) -> bool:
-        """Whether user code may have run: process 1 has said so."""
+        """Whether the user's process has said that all is prepared: what it does next is user code."""
         return STARTED.search(self.said_at_begin) is not None
 
     @property
@@ -137,29 +141,34 @@ class Started:
         self._descriptors.fill(self._job, build_header(self._isolation, job, is_forked=is_forked))
         self._descriptors.close(self._stdin, self._job)
 
-    async def wait_until_up(self, timeout_s: float) -> bool:
-        """Whether process 1 comes to wait for a job within the time."""
+    async def wait_until_up(self) -> bool:
+        """Whether process 1 comes to wait for a job, within 10 s."""
         said = asyncio.Event()
         self.status.on_data = said.set
         self.process.exited.add_done_callback(lambda _: said.set())
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(timeout_s):
+            async with asyncio.timeout(_UP_TIMEOUT_S):
                 await said.wait()
                 await self.process.wait_for_init()
         self.status.on_data = None
         return self.is_waiting
 
-    async def end(self) -> None:
-        """Kills what still runs, waits, and takes what is left in the pipes. ``close`` is still to be called."""
+    async def finish(self) -> None:
+        """Kills what still runs, waits, and gives everything back."""
         try:
             await self.process.end()
         finally:
-            for drain in (self.stdout, self.stderr, self.returned, self.status, self.info):
-                if drain is not None:
-                    drain.finish()
+            self.read_to_the_end()
+            self.close()
+
+    def read_to_the_end(self) -> None:
+        """Takes what is left in the pipes; to be called when nothing runs any more."""
+        for drain in (self.stdout, self.stderr, self.returned, self.status, self.info):
+            if drain is not None:
+                drain.finish()
 
     def close(self) -> None:
-        """Gives everything back, once ``end`` is over."""
+        """Gives everything back, once all is read."""
         self.process.close()
         self._descriptors.close_all()
 
