@@ -1,0 +1,99 @@
+"""Runs an Execution in a cluster and follows it to its end; who leaves earlier takes it along."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import aclosing, suppress
+from dataclasses import dataclass
+from typing import Final
+
+from sandbox_executor_client import AsyncClient, ClientError, Execution, Forbidden, NotFound, NotInstalled
+from sandbox_run.ended import Ended
+from sandbox_run.errors import InputError
+from sandbox_run.manifest import Wanted
+
+Say = Callable[[str], None]
+_CANCEL_TIMEOUT_S: Final = 10.0
+_NO_POOL: Final = "PoolNotFound"
+
+
+@dataclass(frozen=True)
+class Target:
+    """Which cluster, and which namespace in it; None is what kubectl would take."""
+
+    kubeconfig: str | None = None
+    context: str | None = None
+    namespace: str | None = None
+
+    def client(self) -> AsyncClient:
+        """A client for it, to be used in ``async with``."""
+        return AsyncClient(self.namespace, kubeconfig=self.kubeconfig, context=self.context)
+
+
+async def submit(client: AsyncClient, wanted: Wanted) -> Execution:
+    """Creates it and waits for nothing.
+
+    Raises:
+        InputError: its pool is not there.
+        ClientError: the cluster does not take it.
+    """
+    await _check_pool(client, wanted.spec.pool)
+    return await client.create(
+        wanted.spec, name=wanted.name, labels=wanted.labels or None, annotations=wanted.annotations or None
+    )
+
+
+async def run_in_cluster(client: AsyncClient, wanted: Wanted, say: Say, warn: Say) -> Ended:
+    """Creates it and waits for its end. When the caller is cancelled meanwhile, so is the Execution.
+
+    Raises:
+        InputError: its pool is not there; the Execution is cancelled.
+        ClientError: the cluster does not take it, or has lost it.
+    """
+    created = await submit(client, wanted)
+    if created.finished:
+        warn(f"{created.name} has run before, and this is how it ended; to run it anew give another --name")
+        return Ended.of(created)
+    try:
+        return await _follow(client, created.name, say)
+    except (asyncio.CancelledError, InputError):
+        await _cancel(client, created.name)
+        raise
+
+
+async def _follow(client: AsyncClient, name: str, say: Say) -> Ended:
+    async with aclosing(client.states(name)) as states:
+        async for state in states:
+            if state.finished:
+                return Ended.of(state)
+            if state.reason == _NO_POOL:
+                raise InputError(state.message)
+            say(tell(state))
+    raise AssertionError("states end with the end of the Execution, or raise")
+
+
+def tell(state: Execution) -> str:
+    """Where an Execution is that has not ended, for a person who waits."""
+    if state.phase == "Running":
+        done = "".join(
+            f", {key} {value}" for key, value in (state.progress or {}).items() if not isinstance(value, dict)
+        )
+        return f"{state.name} is running{done}"
+    return f"{state.name} is waiting{f': {state.message}' if state.message else ''}"
+
+
+async def _check_pool(client: AsyncClient, name: str) -> None:
+    """A pool that is missing leaves an Execution waiting; a person wants to know at once."""
+    try:
+        await client.pool(name)
+    except Forbidden:
+        return  # the controller can tell
+    except NotInstalled:
+        raise
+    except NotFound:
+        raise InputError(f"there is no ExecutorPool {name!r} in this cluster: sandbox-run pools lists them") from None
+
+
+async def _cancel(client: AsyncClient, name: str) -> None:
+    with suppress(ClientError, TimeoutError):
+        async with asyncio.timeout(_CANCEL_TIMEOUT_S):
+            await client.cancel(name)
