@@ -15,6 +15,11 @@ def kubectl_main() -> int:
     return _start("kubectl_main")
 
 
+def kubectl_complete() -> int:
+    """What kubectl calls for completions of ``kubectl exn``."""
+    return _start("kubectl_complete")
+
+
 def _start(name: str) -> int:
     try:
         from sandbox_run import cli

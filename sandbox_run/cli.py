@@ -9,12 +9,12 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import click
-from click.shell_completion import CompletionItem, get_completion_class
+from click.shell_completion import CompletionItem, ShellComplete, get_completion_class
 
-from sandbox_executor_client.errors import ClientError, Unavailable
+from sandbox_executor_client.errors import ClientError, Conflict, InvalidExecution, NotFound, Unavailable
 from sandbox_run import exit_codes, output
 from sandbox_run.cluster_commands import cancel, describe, get, list_, logs, pools
 from sandbox_run.entry import Terminated
@@ -23,10 +23,29 @@ from sandbox_run.languages import languages
 from sandbox_run.run_command import Where, run
 
 _OF_THE_GROUP: Final = frozenset({"-h", "--help", "--version"})
+_FILES_TOO, _NO_FILES = 0, 4
+"""Directives of kubectl's own completion (cobra's ShellCompDirective)."""
 _SETTINGS: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
-class ProgramFirst(click.Group):
+class _PipeClosed(Exception):
+    """Whoever read stdout has gone: ``head`` has seen enough."""
+
+
+class Commands(click.Group):
+    """A group that leaves a closed pipe to ``_main``; click would make it exit code 1."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """The command's exit code."""
+        try:
+            code = super().invoke(ctx)
+            sys.stdout.flush()
+            return code
+        except BrokenPipeError as error:
+            raise _PipeClosed from error
+
+
+class ProgramFirst(Commands):
     """A group whose default command is ``run``."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -40,16 +59,32 @@ class ProgramFirst(click.Group):
         """Commands, and what ``run`` would take in their place: files and options."""
         with click.Context(run, info_name="run", parent=ctx) as inner:
             options = run.shell_complete(inner, incomplete)
-        return [*super().shell_complete(ctx, incomplete), *options, CompletionItem(incomplete, type="file")]
+        # First: bash forgets what comes before it.
+        return [CompletionItem(incomplete, type="file"), *super().shell_complete(ctx, incomplete), *options]
 
 
 def _refuse_late_command(group: click.Group, args: Sequence[str]) -> None:
     """``sandbox-run -n x logs y`` would try to run a file ``logs``: when there is none, say what was meant."""
-    if args[0].startswith("-"):
-        late = next((word for word in args if word in group.commands and not Path(word).exists()), None)
-        values = [args[at + 1] for at in range(len(args) - 1) if args[at].startswith("-")]
-        if late is not None and late not in values:
-            raise click.UsageError(f"a command comes first: write {late} before its options")
+    name = _first_argument(args)
+    if name in group.commands and not Path(name).exists():
+        raise click.UsageError(f"a command comes first: write {name} before its options")
+
+
+def _first_argument(args: Sequence[str]) -> str:
+    """The first word that is neither an option of ``run`` nor the value of one; empty when there is none."""
+    with_value = {
+        option
+        for parameter in run.params
+        if isinstance(parameter, click.Option) and not parameter.is_flag and not parameter.is_bool_flag
+        for option in parameter.opts
+    }
+    words = iter(args)
+    for word in words:
+        if word in with_value:
+            next(words, None)
+        elif not word.startswith("-"):
+            return word
+    return ""
 
 
 @click.group(cls=ProgramFirst, context_settings=_SETTINGS, subcommand_metavar="[COMMAND] [FILE] ...")
@@ -63,11 +98,12 @@ def sandbox_run() -> None:
       sandbox-run -f execution.yaml
       sandbox-run --cluster --pool default --timeout 30s hello.py
 
-    A first word that is no command is a file to run; a file that is called like a command is written ./logs.
+    A first word that is no command is a file to run, with the options of run; a file that is called like a command is
+    written ./logs.
     """
 
 
-@click.group(context_settings=_SETTINGS)
+@click.group(cls=Commands, context_settings=_SETTINGS)
 @click.version_option(version("sandbox-executor"), message="%(prog)s %(version)s")
 def kubectl_exn() -> None:
     """Run programs as Executions of the cluster, and look at them."""
@@ -102,12 +138,27 @@ def kubectl_main(args: Sequence[str] | None = None) -> int:
     return _main(kubectl_exn, "kubectl exn", Where(always_cluster=True), args)
 
 
+def kubectl_complete(args: Sequence[str] | None = None) -> int:
+    """``kubectl_complete-exn``: what kubectl asks for completions, one a line, and at last its directive.
+
+    https://kubernetes.io/docs/tasks/extend-kubectl/kubectl-plugins/ says how kubectl finds it.
+    """
+    *before, incomplete = args if args is not None else sys.argv[1:] or [""]
+    found = ShellComplete(kubectl_exn, {"obj": Where(always_cluster=True)}, "kubectl exn", "").get_completions(
+        before, incomplete
+    )
+    files = any(item.type in ("file", "dir") for item in found)
+    lines = [item.value for item in found if item.type == "plain"]
+    click.echo("\n".join([*lines, f":{_FILES_TOO if files else _NO_FILES}"]))
+    return exit_codes.OK
+
+
 def _main(group: click.Group, name: str, where: Where, args: Sequence[str] | None) -> int:
+    output.program.set(name)
     try:
         code = group.main(
             args, prog_name=name, obj=where, standalone_mode=False, complete_var=_completion_variable(name)
         )
-        sys.stdout.flush()
         return code if isinstance(code, int) else exit_codes.OK
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.ctx.get_help() if error.ctx else "", err=True)
@@ -122,7 +173,7 @@ def _main(group: click.Group, name: str, where: Where, args: Sequence[str] | Non
         return exit_codes.CANCELLED
     except Terminated:
         return exit_codes.TERMINATED
-    except BrokenPipeError:
+    except _PipeClosed:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the interpreter complains at its end
         return exit_codes.BROKEN_PIPE
     except Exception as error:
@@ -145,7 +196,8 @@ def _usage(error: click.ClickException) -> str:
 
 def _client_error(error: ClientError) -> str:
     hint = "; is it up, and is this the right --context?" if isinstance(error, Unavailable) else ""
-    request = f" (request {error.request_id})" if error.request_id else ""
+    ours = isinstance(error, NotFound | Conflict | InvalidExecution)  # nothing that an administrator would look up
+    request = f" (request {error.request_id})" if error.request_id and not ours else ""
     return f"{error}{hint}{request}"
 
 

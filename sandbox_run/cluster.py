@@ -10,6 +10,7 @@ from sandbox_executor_client import AsyncClient, ClientError, Execution, Forbidd
 from sandbox_run.ended import Ended
 from sandbox_run.errors import InputError
 from sandbox_run.manifest import Wanted
+from sandbox_run.output import program
 
 Say = Callable[[str], None]
 _CANCEL_TIMEOUT_S: Final = 10.0
@@ -66,7 +67,7 @@ async def _follow(client: AsyncClient, name: str, say: Say) -> Ended:
             if state.finished:
                 return Ended.of(state)
             if state.reason == _NO_POOL:
-                raise InputError(state.message)
+                raise InputError(f"{state.message}; {name} is cancelled")
             say(tell(state))
     raise AssertionError("states end with the end of the Execution, or raise")
 
@@ -90,7 +91,9 @@ async def _check_pool(client: AsyncClient, name: str) -> None:
     except NotInstalled:
         raise
     except NotFound:
-        raise InputError(f"there is no ExecutorPool {name!r} in this cluster: sandbox-run pools lists them") from None
+        raise InputError(
+            f"there is no ExecutorPool {name!r} in this cluster: {program.get()} pools lists them"
+        ) from None
 
 
 async def _cancel(client: AsyncClient, name: str) -> None:

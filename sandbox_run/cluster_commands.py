@@ -105,8 +105,13 @@ def cancel(names: tuple[str, ...], wait: bool, target: Target) -> int:
 
 async def _cancel(target: Target, names: tuple[str, ...], wait: bool) -> list[str]:
     async with _asking(target) as (client, _):
-        before = [await client.cancel(name) for name in names]  # all are asked before one is waited for
+        before = [await _ask_to_end(client, name) for name in names]  # all are asked before one is waited for
         return [await _cancelled(client, execution, wait) for execution in before]
+
+
+async def _ask_to_end(client: AsyncClient, name: str) -> Execution:
+    found = await client.get(name)
+    return found if found.finished else await client.cancel(name)
 
 
 async def _cancelled(client: AsyncClient, execution: Execution, wait: bool) -> str:

@@ -23,7 +23,8 @@ def _facts(execution: Execution) -> Iterator[tuple[str, str]]:
     status: Mapping[str, Any] = execution.raw.get("status") or {}
     meaning, advice = explain(execution)
     yield "Execution", f"{execution.namespace}/{execution.name}"
-    yield "Phase", f"{execution.phase}{f', reason {execution.reason}' if execution.reason else ''}"
+    why = f", reason {execution.reason}" if execution.reason and execution.phase != "Running" else ""
+    yield "Phase", f"{execution.phase}{why}"
     yield "What", execution.message
     yield "That means", meaning
     yield "What to do", advice

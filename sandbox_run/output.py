@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Mapping
+from contextvars import ContextVar
 from typing import Any, Literal
 
 import yaml
@@ -11,6 +12,8 @@ from sandbox_executor_client.execution import Execution
 from sandbox_run.ended import Ended
 from sandbox_run.text import for_terminal, one_line
 
+program: ContextVar[str] = ContextVar("program", default="sandbox-run")
+"""What the person has called, for sentences that name it."""
 Format = Literal["table", "json", "yaml", "raw"]
 _ITS_OWN: frozenset[str] = frozenset({"NonZeroExit", "HandlerRaised", "HandlerMissing", "ResultNotSerializable"})
 """Reasons of which the program's stderr has told already."""
@@ -18,7 +21,8 @@ _ITS_OWN: frozenset[str] = frozenset({"NonZeroExit", "HandlerRaised", "HandlerMi
 
 def say(text: str) -> None:
     """One line for the person, on stderr."""
-    sys.stderr.write(f"sandbox-run: {one_line(text)}\n")
+    sys.stdout.flush()
+    sys.stderr.write(f"{program.get()}: {one_line(text)}\n")
 
 
 def write_ended(ended: Ended, output: Format) -> None:
@@ -71,11 +75,21 @@ def summary(execution: Execution) -> dict[str, Any]:
 
 
 def write_document(document: Mapping[str, Any], output: Format) -> None:
-    """A whole object, as JSON or YAML."""
+    """A whole object or list, as JSON or YAML, without what the API server notes for itself (as kubectl does)."""
+    document = _without_managed_fields(document)
     if output == "json":
         _write(sys.stdout, json.dumps(document, ensure_ascii=False, indent=2) + "\n")
     else:
         _write(sys.stdout, _as_yaml(document))
+
+
+def _without_managed_fields(document: Mapping[str, Any]) -> dict[str, Any]:
+    found = dict(document)
+    if isinstance(found.get("metadata"), dict):
+        found["metadata"] = {key: value for key, value in found["metadata"].items() if key != "managedFields"}
+    if isinstance(found.get("items"), list):
+        found["items"] = [_without_managed_fields(item) for item in found["items"]]
+    return found
 
 
 def _write(stream: Any, text: str) -> None:

@@ -48,7 +48,7 @@ MEANINGS: Final[Mapping[str, tuple[str, str]]] = {
     "ExecutorError": ("its executor broke while the code ran", "run it again; the executor's log says why"),
     "Evicted": ("its executor pod was evicted or preempted", "run it again"),
     "ExecutorLost": ("its executor, or the node of it, was lost", "run it again"),
-    "PoolNotFound": ("its pool does not exist", "create the pool, or use one that exists: sandbox-run pools"),
+    "PoolNotFound": ("its pool does not exist", "create the pool, or use one that exists: list the pools"),
     "Queued": ("all slots of its pool are busy; it runs when one is free", "wait, or give the pool more replicas"),
     "Retrying": ("an attempt was lost with its executor, and another one follows", "wait"),
     "QueueFull": ("too many Executions wait for the pool already", "try again later, or give the pool more replicas"),
@@ -69,5 +69,5 @@ def explain(execution: Execution) -> tuple[str, str]:
     if execution.phase == "Running":
         return "it runs", ""
     if execution.phase == "Pending" and not meaning:
-        return "the controller has not placed it yet", "if it stays so, the controller may be down: sandbox-run pools"
+        return "the controller has not placed it yet", "if it stays so, the controller may be down: list the pools"
     return meaning, advice
