@@ -32,8 +32,12 @@ class _PipeClosed(Exception):
     """Whoever read stdout has gone: ``head`` has seen enough."""
 
 
+class _Interrupted(Exception):
+    """SIGINT came; everything that was started has been ended."""
+
+
 class Commands(click.Group):
-    """A group that leaves a closed pipe to ``_main``; click would make it exit code 1."""
+    """A group that leaves closed pipes and Ctrl-C to ``_main``; click would give them codes and lines of its own."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """The command's exit code."""
@@ -43,6 +47,8 @@ class Commands(click.Group):
             return code
         except BrokenPipeError as error:
             raise _PipeClosed from error
+        except KeyboardInterrupt as error:
+            raise _Interrupted from error
 
 
 class ProgramFirst(Commands):
@@ -169,7 +175,9 @@ def _main(group: click.Group, name: str, where: Where, args: Sequence[str] | Non
         return _complain(str(error), error.exit_code)
     except ClientError as error:
         return _complain(_client_error(error), exit_codes.of_error(error))
-    except (KeyboardInterrupt, click.Abort):
+    except (_Interrupted, click.Abort):
+        if sys.stderr.isatty():
+            click.echo(err=True)  # the terminal stands behind ^C
         return exit_codes.CANCELLED
     except Terminated:
         return exit_codes.TERMINATED
