@@ -23,10 +23,13 @@ def kubectl_complete() -> int:
 def _start(name: str) -> int:
     try:
         from sandbox_run import cli
+
+        code: int = getattr(cli, name)()
     except ModuleNotFoundError as error:
         sys.stderr.write(f"sandbox-run: {error.name} is not installed; the extra has it: pip install '{_EXTRA}'\n")
         return 2
-    code: int = getattr(cli, name)()
+    except KeyboardInterrupt:  # before or after a command; within one it is the command's own affair
+        return 130
     return code
 
 
