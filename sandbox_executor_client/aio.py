@@ -11,7 +11,7 @@ from contracts.kube import API_VERSION, EXECUTION_KIND, EXECUTION_PLURAL, GROUP,
 from sandbox_executor_client.errors import Conflict, Deleted, InvalidExecution, NotFound, WaitTimeout
 from sandbox_executor_client.execution import Change, Execution, name_of, new_execution_id
 from sandbox_executor_client.following import follow
-from sandbox_executor_client.handle import AsyncHandle
+from sandbox_executor_client.handle import AsyncHandle, cancel_anyway
 from sandbox_executor_client.kube import AlreadyExists, Body, KubeApi, load_configuration
 from sandbox_executor_client.options import RunOptions, make_spec
 from sandbox_executor_client.pool import Pool
@@ -86,8 +86,25 @@ class AsyncClient:
 
     async def submit(self, code: str, **options: Unpack[RunOptions]) -> AsyncHandle:
         """Begins what ``run`` does, and waits for nothing; raises as ``create`` does."""
-        name, labels = options.get("name"), options.get("labels")
-        return AsyncHandle(self, await self.create(make_spec(code, options), name=name, labels=labels))
+        return await self.begin(make_spec(code, options), name=options.get("name"), labels=options.get("labels"))
+
+    async def begin(
+        self,
+        spec: ExecutionSpec,
+        *,
+        name: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        annotations: Mapping[str, str] | None = None,
+    ) -> AsyncHandle:
+        """``create`` with a handle. A caller that is cancelled meanwhile leaves no new Execution that goes on."""
+        if name is not None or spec.execution_id is not None:
+            return AsyncHandle(self, await self.create(spec, name=name, labels=labels, annotations=annotations))
+        spec = spec.model_copy(update={"execution_id": new_execution_id()})
+        try:
+            return AsyncHandle(self, await self.create(spec, labels=labels, annotations=annotations))
+        except asyncio.CancelledError:
+            await cancel_anyway(self, name_of(spec.execution_id or ""))
+            raise
 
     async def attach(self, name: str) -> AsyncHandle:
         """A handle on an Execution that exists; raises NotFound."""

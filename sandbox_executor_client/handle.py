@@ -1,7 +1,7 @@
 """One Execution that somebody follows; ``sync.Handle`` is the twin of ``AsyncHandle``."""
 
 from collections.abc import AsyncGenerator
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Final, Self
 
 import anyio
@@ -35,10 +35,9 @@ class AsyncHandle:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Cancels what has not ended; shielded, because the reason may be that the caller itself is cancelled."""
+        """Cancels what has not ended."""
         if self._ended is None:
-            with anyio.move_on_after(_CANCEL_TIMEOUT_S, shield=True), suppress(ClientError):
-                await self.cancel()
+            await cancel_anyway(self._client, self.name)
 
     @property
     def name(self) -> str:
@@ -71,9 +70,13 @@ class AsyncHandle:
                 raise WaitTimeout(text) from error
         return Result.of(self._ended)
 
-    def states(self) -> AsyncGenerator[Execution, None]:
+    async def states(self) -> AsyncGenerator[Execution, None]:
         """``AsyncClient.states`` of this one."""
-        return self._client.states(self.name)
+        async with aclosing(self._client.states(self.name)) as states:
+            async for state in states:
+                if state.finished:
+                    self._ended = state
+                yield state
 
     async def cancel(self) -> None:
         """Asks for its end; ``result`` says how it ended."""
@@ -82,3 +85,12 @@ class AsyncHandle:
     async def delete(self) -> None:
         """Deletes it; what runs is killed."""
         await self._client.delete(self.name)
+
+
+async def cancel_anyway(client: "AsyncClient", name: str) -> None:
+    """Asks for the end of one that nobody waits for any more, as well as that goes within a bound of time.
+
+    Shielded, because the reason may be that the caller itself is cancelled.
+    """
+    with anyio.move_on_after(_CANCEL_TIMEOUT_S, shield=True), suppress(ClientError):
+        await client.cancel(name)

@@ -1,19 +1,17 @@
 """Runs an Execution in a cluster and follows it to its end; who leaves earlier takes it along."""
 
-import asyncio
 from collections.abc import Callable
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final
 
-from sandbox_executor_client import AsyncClient, ClientError, Execution, Forbidden, NotFound, NotInstalled
+from sandbox_executor_client import AsyncClient, AsyncHandle, Execution, Forbidden, NotFound, NotInstalled
 from sandbox_run.ended import Ended
 from sandbox_run.errors import InputError
 from sandbox_run.manifest import Wanted
 from sandbox_run.output import program
 
 Say = Callable[[str], None]
-_CANCEL_TIMEOUT_S: Final = 10.0
 _NO_POOL: Final = "PoolNotFound"
 
 
@@ -30,7 +28,7 @@ class Target:
         return AsyncClient(self.namespace, kubeconfig=self.kubeconfig, context=self.context)
 
 
-async def submit(client: AsyncClient, wanted: Wanted) -> Execution:
+async def submit(client: AsyncClient, wanted: Wanted) -> AsyncHandle:
     """Creates it and waits for nothing.
 
     Raises:
@@ -38,7 +36,7 @@ async def submit(client: AsyncClient, wanted: Wanted) -> Execution:
         ClientError: the cluster does not take it.
     """
     await _check_pool(client, wanted.spec.pool)
-    return await client.create(
+    return await client.begin(
         wanted.spec, name=wanted.name, labels=wanted.labels or None, annotations=wanted.annotations or None
     )
 
@@ -50,24 +48,14 @@ async def run_in_cluster(client: AsyncClient, wanted: Wanted, say: Say, warn: Sa
         InputError: its pool is not there; the Execution is cancelled.
         ClientError: the cluster does not take it, or has lost it.
     """
-    created = await submit(client, wanted)
-    if created.finished:
-        warn(f"{created.name} has run before, and this is how it ended; to run it anew give another --name")
-        return Ended.of(created)
-    try:
-        return await _follow(client, created.name, say)
-    except (asyncio.CancelledError, InputError):
-        await _cancel(client, created.name)
-        raise
-
-
-async def _follow(client: AsyncClient, name: str, say: Say) -> Ended:
-    async with aclosing(client.states(name)) as states:
+    async with await submit(client, wanted) as handle, aclosing(handle.states()) as states:
+        if handle.first.finished:
+            warn(f"{handle.name} has run before, and this is how it ended; to run it anew give another --name")
         async for state in states:
             if state.finished:
                 return Ended.of(state)
             if state.reason == _NO_POOL:
-                raise InputError(f"{state.message}; {name} is cancelled")
+                raise InputError(f"{state.message}; {handle.name} is cancelled")
             say(tell(state))
     raise AssertionError("states end with the end of the Execution, or raise")
 
@@ -94,9 +82,3 @@ async def _check_pool(client: AsyncClient, name: str) -> None:
         raise InputError(
             f"there is no ExecutorPool {name!r} in this cluster: {program.get()} pools lists them"
         ) from None
-
-
-async def _cancel(client: AsyncClient, name: str) -> None:
-    with suppress(ClientError, TimeoutError):
-        async with asyncio.timeout(_CANCEL_TIMEOUT_S):
-            await client.cancel(name)

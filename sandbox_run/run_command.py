@@ -157,7 +157,7 @@ async def _run_there(target: Target, wanted: Wanted) -> Ended:
 
 async def _submit(target: Target, wanted: Wanted, shown: output.Format) -> int:
     async with progress("asking the cluster"), _in_namespace(target, wanted).client() as client:
-        created = await submit(client, wanted)
+        created = (await submit(client, wanted)).first
     if shown in ("json", "yaml"):
         output.write_document(created.raw, shown)
     else:

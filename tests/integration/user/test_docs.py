@@ -32,6 +32,7 @@ def blank(text: str) -> str:
     return re.sub(r" {2,}", "  ", _MEASURED.sub("…", text))
 
 
+@pytest.mark.timeout(300)
 def test_every_command_prints_what_the_document_shows(whole: Whole, tmp_path: Path) -> None:
     text = (ROOT / "docs" / "cli.md").read_text()
     steps = [Step(found["commands"], found["output"]) for found in _STEP.finditer(text)]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox_run import cli
+from sandbox_run import __main__, cli
 
 
 @pytest.fixture(autouse=True)
@@ -93,6 +93,16 @@ def test_kubectl_exn_speaks_in_its_own_name_and_is_about_the_cluster(capsys: pyt
     assert capsys.readouterr().err.startswith("kubectl exn: no cluster is configured")
     assert cli.kubectl_main(["hello.py"]) == 2
     assert "No such command 'hello.py'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("library", ["click", "rich"])
+def test_without_its_libraries_it_says_how_to_get_them(
+    library: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(__main__, "find_spec", lambda name: None if name == library else object())
+    assert __main__.main() == 2
+    says = f"sandbox-run: {library} is not installed; the extra has it: pip install 'sandbox-executor[cli]'\n"
+    assert capsys.readouterr().err == says
 
 
 def test_a_fault_of_its_own_is_one_line_too(
