@@ -52,13 +52,18 @@ def test_what_was_run_can_be_looked_at(tenant_cli: RunCli) -> None:
 
 
 def test_without_waiting_it_prints_the_name_and_logs_waits(tenant_cli: RunCli) -> None:
-    code = "import time\ntime.sleep(1.5)\nprint('late')\n"
-    ran = tenant_cli("--cluster", "--no-wait", "--name", "later", "-l", "python", "-", stdin=code)
-    assert (ran.exit_code, ran.stdout, ran.stderr) == (0, "later\n", "")
-    early = tenant_cli("logs", "later")
+    words = ("--cluster", "--no-wait", "-l", "python", "--name")
+    ran = tenant_cli(*words, "long", "--timeout", "5m", "-", stdin="import time\ntime.sleep(300)\n")
+    assert (ran.exit_code, ran.stdout, ran.stderr) == (0, "long\n", "")
+    early = tenant_cli("logs", "long")
     assert (early.exit_code, early.stdout) == (2, "")
     assert "add --wait" in early.stderr
+    tenant_cli(*words, "later", "-", stdin="import time\ntime.sleep(3)\nprint('late')\n")
     assert tenant_cli("logs", "--wait", "later").stdout == "late\n"
+    assert tenant_cli("cancel", "long", "--no-wait").stdout == "long is asked to end\n"
+    waited = tenant_cli("logs", "--wait", "long")
+    assert waited.exit_code == 0
+    assert "Cancelled" in waited.stderr
     created = tenant_cli("--cluster", "--no-wait", "-o", "json", "-l", "shell", "-", stdin="echo 1")
     assert json.loads(created.stdout)["spec"]["code"] == "echo 1"
 
