@@ -13,8 +13,8 @@ COPY pyproject.toml README.md ./
 COPY contracts contracts
 COPY controller controller
 COPY executor_runtime executor_runtime
-COPY sandbox_run sandbox_run
 RUN /opt/sandbox-executor/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps . \
+    && rm /opt/sandbox-executor/bin/sandbox-run /opt/sandbox-executor/bin/kubectl* \
     && /opt/sandbox-executor/bin/python -m compileall -q /opt/sandbox-executor/lib \
     && find /opt/sandbox-executor -name tests -type d -prune -exec rm -rf {} +
 

@@ -26,7 +26,7 @@ setup: ## System packages and the virtual environment
 
 .PHONY: demo
 demo: ## Runs examples/hello.yaml on this machine, without a cluster
-	@scripts/setup requirements.txt
+	@scripts/setup requirements-cli.txt
 	@$(PYTHON) -m sandbox_run -f examples/hello.yaml
 
 .PHONY: check

@@ -2,18 +2,23 @@
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
-from typing import Any, Final, Self
+from typing import Any, Final, Self, Unpack
 
 from contracts.execution import ExecutionSpec
-from contracts.kube import API_VERSION, EXECUTION_KIND, EXECUTION_PLURAL, GROUP, VERSION
+from contracts.kube import API_VERSION, EXECUTION_KIND, EXECUTION_PLURAL, GROUP, POOL_PLURAL, VERSION
 from sandbox_executor_client.errors import Conflict, Deleted, InvalidExecution, NotFound, WaitTimeout
 from sandbox_executor_client.execution import Change, Execution, name_of, new_execution_id
 from sandbox_executor_client.following import follow
+from sandbox_executor_client.handle import AsyncHandle, cancel_anyway
 from sandbox_executor_client.kube import AlreadyExists, Body, KubeApi, load_configuration
+from sandbox_executor_client.options import RunOptions, make_spec
+from sandbox_executor_client.pool import Pool
+from sandbox_executor_client.result import Result
 
 _NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
+_POOLS: Final = f"/apis/{GROUP}/{VERSION}/{POOL_PLURAL}"
 _DEFAULTS: Final[Mapping[str, Any]] = {
     field.alias or name: field.default
     for name, field in ExecutionSpec.model_fields.items()
@@ -27,9 +32,8 @@ class AsyncClient:
     ::
 
         async with AsyncClient(namespace="agents") as client:
-            created = await client.create(ExecutionSpec(language="python", code="def handler(event): return 42"))
-            ended = await client.wait(created.name, timeout_s=60)
-            print(ended.phase, ended.return_value)
+            result = await client.run("print('hello')", timeout=10)
+            print(result.exit_code, result.stdout)
 
     ``kubeconfig`` and ``context`` say which cluster; left out, it is what kubectl would take, in a pod the
     cluster that the pod is in. ``namespace`` left out is the context's.
@@ -63,8 +67,56 @@ class AsyncClient:
         """In which Executions are created and read."""
         return self._namespace
 
+    async def run(
+        self, code: str, *, check: bool = False, wait_timeout_s: float | None = None, **options: Unpack[RunOptions]
+    ) -> Result:
+        """Runs code and waits for its end. A program that fails is a result; with ``check`` it is an exception.
+
+        Leaving early, because ``wait_timeout_s`` is over or the caller is cancelled, cancels what runs.
+
+        Raises:
+            ExecutionFailed: with ``check``, unless the phase is Succeeded.
+            WaitTimeout: it has not ended within ``wait_timeout_s``, queue included.
+            InvalidExecution, Conflict, Forbidden, NotInstalled, Unavailable: it was not created.
+            Deleted: somebody deleted it.
+        """
+        async with await self.submit(code, **options) as handle:
+            result = await handle.result(timeout_s=wait_timeout_s)
+        return result.check() if check else result
+
+    async def submit(self, code: str, **options: Unpack[RunOptions]) -> AsyncHandle:
+        """Begins what ``run`` does, and waits for nothing; raises as ``create`` does."""
+        return await self.begin(make_spec(code, options), name=options.get("name"), labels=options.get("labels"))
+
+    async def begin(
+        self,
+        spec: ExecutionSpec,
+        *,
+        name: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        annotations: Mapping[str, str] | None = None,
+    ) -> AsyncHandle:
+        """``create`` with a handle. A caller that is cancelled meanwhile leaves no new Execution that goes on."""
+        if name is not None or spec.execution_id is not None:
+            return AsyncHandle(self, await self.create(spec, name=name, labels=labels, annotations=annotations))
+        spec = spec.model_copy(update={"execution_id": new_execution_id()})
+        try:
+            return AsyncHandle(self, await self.create(spec, labels=labels, annotations=annotations))
+        except asyncio.CancelledError:
+            await cancel_anyway(self, name_of(spec.execution_id or ""))
+            raise
+
+    async def attach(self, name: str) -> AsyncHandle:
+        """A handle on an Execution that exists; raises NotFound."""
+        return AsyncHandle(self, await self.get(name))
+
     async def create(
-        self, spec: ExecutionSpec, *, name: str | None = None, labels: Mapping[str, str] | None = None
+        self,
+        spec: ExecutionSpec,
+        *,
+        name: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        annotations: Mapping[str, str] | None = None,
     ) -> Execution:
         """Creates an Execution, once, however often it is called with the same id or name.
 
@@ -80,7 +132,8 @@ class AsyncClient:
             spec = spec.model_copy(update={"execution_id": new_execution_id()})
         name = name or name_of(spec.execution_id or "")
         wanted = _to_kube(spec)
-        metadata = {"name": name, **({"labels": dict(labels)} if labels else {})}
+        given = {"labels": labels, "annotations": annotations}
+        metadata = {"name": name, **{field: dict(value) for field, value in given.items() if value}}
         body = {"apiVersion": API_VERSION, "kind": EXECUTION_KIND, "metadata": metadata, "spec": wanted}
         try:
             return Execution(await self._kube.create(self._collection, body))
@@ -115,16 +168,26 @@ class AsyncClient:
             WaitTimeout: it has not ended within ``timeout_s``; it goes on.
             NotFound, Deleted: it does not exist, or was deleted before its end was seen.
         """
-        last = await self.get(name)
-        if last.finished:
-            return last
+        last: Execution | None = None
         try:
-            async with asyncio.timeout(timeout_s):
-                return await self._wait_for_end(last)
+            async with asyncio.timeout(timeout_s), aclosing(self.states(name)) as states:
+                async for state in states:
+                    last = state
         except TimeoutError:
             raise WaitTimeout(f"{self._namespace}/{name} has not ended within {timeout_s:g} s; it goes on") from None
+        assert last is not None
+        return last
 
-    async def _wait_for_end(self, first: Execution) -> Execution:
+    async def states(self, name: str) -> AsyncGenerator[Execution, None]:
+        """One Execution as it is now, then after each change, until it has ended; that is the last one.
+
+        Raises:
+            NotFound, Deleted: it does not exist, or was deleted before its end was seen.
+        """
+        first = await self.get(name)
+        yield first
+        if first.finished:
+            return
         selector = {"fieldSelector": f"metadata.name={first.name}"}
         async with aclosing(follow(self._kube, self._collection, selector, [first])) as changes:
             async for change in changes:
@@ -132,8 +195,9 @@ class AsyncClient:
                     continue  # deleted and created again under its name: the old one is told as gone
                 if change.kind == "GONE":
                     break
+                yield change.execution
                 if change.execution.finished:
-                    return change.execution
+                    return
         raise Deleted(f"{self._namespace}/{first.name} was deleted before it ended")
 
     async def cancel(self, name: str) -> Execution:
@@ -157,6 +221,15 @@ class AsyncClient:
             async for change in changes:
                 yield change
 
+    async def pools(self) -> Sequence[Pool]:
+        """All ExecutorPools of the cluster, by name."""
+        found = await self._kube.get(_POOLS)
+        return sorted((Pool(item) for item in found.get("items") or []), key=lambda pool: pool.name)
+
+    async def pool(self, name: str) -> Pool:
+        """One ExecutorPool; raises NotFound."""
+        return Pool(await self._kube.get(f"{_POOLS}/{_checked(name)}"))
+
     @property
     def _kube(self) -> KubeApi:
         if self._api is None:
@@ -168,9 +241,14 @@ class AsyncClient:
         return f"/apis/{GROUP}/{VERSION}/namespaces/{self._namespace}/{EXECUTION_PLURAL}"
 
     def _path(self, name: str) -> str:
-        if not _NAME.fullmatch(name):
-            raise InvalidExecution(f"{name!r} is not a name: use lower case letters, digits, '-' and '.'")
-        return f"{self._collection}/{name}"
+        return f"{self._collection}/{_checked(name)}"
+
+
+def _checked(name: str) -> str:
+    """A name as it may stand in a path."""
+    if not _NAME.fullmatch(name):
+        raise InvalidExecution(f"{name!r} is not a name: use lower case letters, digits, '-' and '.'")
+    return name
 
 
 def _to_kube(spec: ExecutionSpec) -> Body:

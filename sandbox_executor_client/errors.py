@@ -1,21 +1,40 @@
-"""Everything that this client raises. Code that fails is an ``Execution`` that has ended, never one of these.
+"""Everything that this client raises. Code that fails is an Execution that has ended: ``check=True`` alone raises.
 
 ::
 
     ClientError
     ├── NotConfigured      no cluster is configured
-    ├── InvalidExecution   the API server refused what was sent; its message says what to write instead
+    ├── InvalidExecution   what was asked for is refused; its message says what to write instead
     ├── Forbidden          the credentials are missing, or may not do this
     ├── NotFound           no such Execution
-    │   └── Deleted        it was deleted while it was waited for
+    │   ├── Deleted        it was deleted while it was waited for
+    │   └── NotInstalled   the cluster does not know Executions
     ├── Conflict           the name belongs to an Execution that asks for something else
     ├── Unavailable        the API server did not answer, several times in a row
-    └── WaitTimeout        it has not ended yet; it goes on
+    ├── WaitTimeout        it has not ended yet; it goes on
+    └── ExecutionFailed    the code did not succeed, and the caller had asked for an exception (``check=True``)
 """
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sandbox_executor_client.result import Result
 
 
 class ClientError(Exception):
-    """Base of this tree; its text is one line that a person can act on."""
+    """Base of this tree; its text is one line that a person can act on.
+
+    Attributes:
+        code: stable, for programs: the API server's own reason (``AlreadyExists``), or of a failed Execution
+            ``status.error.errorCode``; else the name of the class.
+        request_id: what the API server's audit log (``auditID``), or the executor's log, knows the request by; empty
+            when there was no answer.
+    """
+
+    def __init__(self, message: str, *, code: str = "", request_id: str = "") -> None:
+        super().__init__(message)
+        self.code = code or type(self).__name__
+        self.request_id = request_id
 
 
 class NotConfigured(ClientError):
@@ -23,7 +42,7 @@ class NotConfigured(ClientError):
 
 
 class InvalidExecution(ClientError):
-    """HTTP 400 or 422, or a request larger than the API server takes."""
+    """HTTP 400 or 422, or a request larger than the API server takes, or one that never reached it."""
 
 
 class Forbidden(ClientError):
@@ -31,11 +50,15 @@ class Forbidden(ClientError):
 
 
 class NotFound(ClientError):
-    """HTTP 404: no such Execution, or the operator is not installed in this cluster."""
+    """HTTP 404: no such object."""
 
 
 class Deleted(NotFound):
     """It was deleted while it was waited for: how it ended is not known any more."""
+
+
+class NotInstalled(NotFound):
+    """The API server has no such resource: the operator's CustomResourceDefinitions are not in this cluster."""
 
 
 class Conflict(ClientError):
@@ -48,3 +71,16 @@ class Unavailable(ClientError):
 
 class WaitTimeout(ClientError):
     """The time to wait is over; the Execution itself goes on."""
+
+
+class ExecutionFailed(ClientError):
+    """The code did not succeed; ``result`` has all that is known."""
+
+    def __init__(self, result: "Result") -> None:
+        code, request_id = (result.failure.code, result.failure.request_id) if result.failure else ("", "")
+        super().__init__(
+            f"{result.namespace}/{result.name} {result.phase} ({result.reason}): {result.message}",
+            code=code or result.reason,
+            request_id=request_id,
+        )
+        self.result = result

@@ -9,16 +9,15 @@ import json
 import os
 import random
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
 
 import aiohttp
-from kubernetes.aio.client import Configuration
-from kubernetes.aio.client.rest import RESTClientObject
-from kubernetes.aio.config import ConfigException, load_incluster_config, load_kube_config
-from kubernetes.aio.config.kube_config import list_kube_config_contexts
+import yaml
 
+from contracts.kube import GROUP
 from sandbox_executor_client.errors import (
     ClientError,
     Conflict,
@@ -26,8 +25,12 @@ from sandbox_executor_client.errors import (
     InvalidExecution,
     NotConfigured,
     NotFound,
+    NotInstalled,
     Unavailable,
 )
+
+if TYPE_CHECKING:
+    from kubernetes.aio.client import Configuration
 
 Body = dict[str, Any]
 
@@ -49,32 +52,57 @@ class AlreadyExists(ClientError):
     """HTTP 409 for a creation; never leaves this package."""
 
 
-async def load_configuration(kubeconfig: str | None, context: str | None) -> tuple[Configuration, str]:
+@dataclass(frozen=True)
+class _Answer:
+    """HTTP status, body, and the id that the API server's audit log has for the request."""
+
+    status: int
+    body: bytes | str
+    request_id: str
+
+
+async def load_configuration(kubeconfig: str | None, context: str | None) -> tuple["Configuration", str]:
     """(how to reach the API server, the namespace to work in): a kubeconfig if one is named, else a pod's own.
 
     Raises:
-        NotConfigured: there is neither.
+        NotConfigured: there is neither, or it cannot be read.
     """
+    # The official client takes a second to import: who only reads results that are there shall not wait for it.
+    from kubernetes.aio.client import Configuration
+    from kubernetes.aio.config import ConfigException, load_incluster_config, load_kube_config
+    from kubernetes.aio.config.kube_config import list_kube_config_contexts
+
     configuration = Configuration()
     named = kubeconfig or os.environ.get("KUBECONFIG")
     try:
         if "KUBERNETES_SERVICE_HOST" in os.environ and named is None and context is None:
             load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
             return configuration, _NAMESPACE_FILE.read_text().strip()
+        _check_files(named)
         await load_kube_config(kubeconfig, context, client_configuration=configuration)  # type: ignore[no-untyped-call]
         contexts, current = list_kube_config_contexts(kubeconfig)  # type: ignore[no-untyped-call]
-    except (ConfigException, OSError) as error:
+    except (ConfigException, OSError, yaml.YAMLError, AttributeError, TypeError, ValueError) as error:
+        what = " ".join(str(error).split())  # of a file that is no kubeconfig it may be any of these
         raise NotConfigured(
-            f"no cluster is configured ({error}): set KUBECONFIG=/path/to/kubeconfig, or run in a pod"
+            f"no cluster is configured ({what}): set KUBECONFIG=/path/to/kubeconfig, or run in a pod"
         ) from None
     chosen = next((found for found in contexts if found["name"] == context), current)
     return configuration, str(chosen["context"].get("namespace") or "default")
 
 
+def _check_files(named: str | None) -> None:
+    """The official client prints a line for each file that is missing, and then says that a key is."""
+    files = [Path(part).expanduser() for part in (named or "~/.kube/config").split(os.pathsep) if part]
+    if not any(file.exists() for file in files):
+        raise FileNotFoundError(f"there is no file {os.pathsep.join(map(str, files))}")
+
+
 class KubeApi:
     """One connection pool to one API server."""
 
-    def __init__(self, configuration: Configuration) -> None:
+    def __init__(self, configuration: "Configuration") -> None:
+        from kubernetes.aio.client.rest import RESTClientObject
+
         self._configuration = configuration
         self._session: aiohttp.ClientSession = RESTClientObject(configuration)._create_pool_manager()
 
@@ -117,21 +145,21 @@ class KubeApi:
     async def _try(
         self, method: str, path: str, body: Body | None, content_type: str, query: Mapping[str, str] | None
     ) -> Body:
-        status, raw = await self._exchange(method, path, body, content_type, query)
-        if status == 403:
+        answer = await self._exchange(method, path, body, content_type, query)
+        if answer.status == 403:
             await self._check_ready()
-            status, raw = await self._exchange(method, path, body, content_type, query)
-        if status >= 300:
-            raise _error(method, path, status, raw)
-        parsed: Body = json.loads(raw) if raw else {}
+            answer = await self._exchange(method, path, body, content_type, query)
+        if answer.status >= 300:
+            raise _error(method, path, answer)
+        parsed: Body = json.loads(answer.body) if answer.body else {}
         return parsed
 
     async def _exchange(
         self, method: str, path: str, body: Body | None, content_type: str, query: Mapping[str, str] | None
-    ) -> tuple[int, bytes]:
+    ) -> _Answer:
         response = await self._send(method, path, body, content_type, query, aiohttp.ClientTimeout(total=_TIMEOUT_S))
         try:
-            return response.status, await response.read()
+            return await _answer(response)
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             raise Unavailable(f"{method} {path}: the API server's answer broke off ({type(error).__name__})") from error
 
@@ -141,8 +169,8 @@ class KubeApi:
         Raises:
             Unavailable: the API server is not ready.
         """
-        status, _ = await self._exchange("GET", _READY, None, "application/json", None)
-        if status != 200:
+        answer = await self._exchange("GET", _READY, None, "application/json", None)
+        if answer.status != 200:
             raise Unavailable("the API server is not ready, and refuses")
 
     async def watch(self, path: str, resource_version: str, silence_s: float, **query: str) -> AsyncIterator[Body]:
@@ -160,11 +188,12 @@ class KubeApi:
             if response.status == 403:
                 await self._check_ready()
             if response.status >= 300:
-                raise _error("GET", path, response.status, await response.read())
+                raise _error("GET", path, await _answer(response))
             async for line in _lines(response):
                 event: Body = json.loads(line)
                 if event["type"] == "ERROR":
-                    raise _error("GET", path, int(event["object"].get("code", 500)), json.dumps(event["object"]))
+                    ended = _Answer(int(event["object"].get("code", 500)), json.dumps(event["object"]), "")
+                    raise _error("GET", path, ended)
                 yield event
         except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
             raise Unavailable(f"GET {path}: the watch broke off ({type(error).__name__})") from error
@@ -214,18 +243,29 @@ async def _lines(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
             raise ValueError("a watch event is too large")
 
 
-def _error(method: str, path: str, status: int, raw: bytes | str) -> ClientError:
+async def _answer(response: aiohttp.ClientResponse) -> _Answer:
+    return _Answer(response.status, await response.read(), response.headers.get("Audit-Id", ""))
+
+
+def _error(method: str, path: str, answer: _Answer) -> ClientError:
     try:
-        answer = json.loads(raw)
-        reason, message = str(answer.get("reason", "")), str(answer.get("message", ""))
+        said = json.loads(answer.body)
+        reason, message = str(said.get("reason", "")), str(said.get("message", ""))
     except (ValueError, AttributeError):
         reason, message = "", ""
-    message = message or f"{method} {path}: the API server answered {status}"
+    if answer.status == 404 and not message:  # what exists not in a resource that does is told as a Status
+        message = f"the cluster does not know {GROUP}: install the operator (docs/install.md), or name another context"
+        return NotInstalled(message, request_id=answer.request_id)
+    message = message or f"{method} {path}: the API server answered {answer.status}"
+    return _kind(answer.status, reason)(message, code=reason, request_id=answer.request_id)
+
+
+def _kind(status: int, reason: str) -> type[ClientError]:
     if status == 409 and reason == "AlreadyExists":
-        return AlreadyExists(message)
+        return AlreadyExists
     if status in (400, 413, 422):
-        return InvalidExecution(message)
+        return InvalidExecution
     kinds: Mapping[int, type[ClientError]] = {401: Forbidden, 403: Forbidden, 404: NotFound, 409: Conflict, 410: Gone}
     if status in kinds:
-        return kinds[status](message)
-    return Unavailable(message) if status == 429 or status >= 500 else ClientError(message)
+        return kinds[status]
+    return Unavailable if status == 429 or status >= 500 else ClientError

@@ -1,15 +1,21 @@
 """The blocking client: the asynchronous one, on an event loop in a thread of its own."""
 
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import Self
+from typing import Self, TypeVar, Unpack
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from contracts.execution import ExecutionSpec
 from sandbox_executor_client.aio import AsyncClient
 from sandbox_executor_client.execution import Change, Execution
+from sandbox_executor_client.handle import AsyncHandle
+from sandbox_executor_client.options import RunOptions
+from sandbox_executor_client.pool import Pool
+from sandbox_executor_client.result import Result
+
+T = TypeVar("T")
 
 
 class Client:
@@ -18,8 +24,7 @@ class Client:
     ::
 
         with Client(namespace="agents") as client:
-            created = client.create(ExecutionSpec(language="python", code="def handler(event): return 42"))
-            print(client.wait(created.name, timeout_s=60).return_value)
+            print(client.run("print('hello')", timeout=10).stdout)
     """
 
     def __init__(
@@ -49,11 +54,32 @@ class Client:
         """In which Executions are created and read."""
         return self._async.namespace
 
+    def run(
+        self, code: str, *, check: bool = False, wait_timeout_s: float | None = None, **options: Unpack[RunOptions]
+    ) -> Result:
+        """``AsyncClient.run``; an exception that comes meanwhile, such as KeyboardInterrupt, cancels what runs."""
+        with self.submit(code, **options) as handle:
+            result = handle.result(timeout_s=wait_timeout_s)
+        return result.check() if check else result
+
+    def submit(self, code: str, **options: Unpack[RunOptions]) -> "Handle":
+        """``AsyncClient.submit``."""
+        return Handle(self._portal, self._portal.call(partial(self._async.submit, code, **options)))
+
+    def attach(self, name: str) -> "Handle":
+        """``AsyncClient.attach``."""
+        return Handle(self._portal, self._portal.call(self._async.attach, name))
+
     def create(
-        self, spec: ExecutionSpec, *, name: str | None = None, labels: Mapping[str, str] | None = None
+        self,
+        spec: ExecutionSpec,
+        *,
+        name: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        annotations: Mapping[str, str] | None = None,
     ) -> Execution:
         """``AsyncClient.create``."""
-        return self._portal.call(partial(self._async.create, spec, name=name, labels=labels))
+        return self._portal.call(partial(self._async.create, spec, name=name, labels=labels, annotations=annotations))
 
     def get(self, name: str) -> Execution:
         """``AsyncClient.get``."""
@@ -76,18 +102,24 @@ class Client:
         self._portal.call(self._async.delete, name)
 
     @contextmanager
+    def states(self, name: str) -> Iterator[Iterator[Execution]]:
+        """``AsyncClient.states`` in a context manager."""
+        with _iterating(self._portal, self._async.states(name)) as states:
+            yield states
+
+    @contextmanager
     def watch(self, *, labels: str = "", phase: str = "") -> Iterator[Iterator[Change]]:
         """``AsyncClient.watch`` in a context manager: the iterator ends where its block does."""
-        changes = self._async.watch(labels=labels, phase=phase)
+        with _iterating(self._portal, self._async.watch(labels=labels, phase=phase)) as changes:
+            yield changes
 
-        def iterate() -> Iterator[Change]:
-            while True:
-                yield self._portal.call(_next, changes)
+    def pools(self) -> Sequence[Pool]:
+        """``AsyncClient.pools``."""
+        return self._portal.call(self._async.pools)
 
-        try:
-            yield iterate()
-        finally:
-            self._portal.call(changes.aclose)
+    def pool(self, name: str) -> Pool:
+        """``AsyncClient.pool``."""
+        return self._portal.call(self._async.pool, name)
 
     @property
     def _portal(self) -> BlockingPortal:
@@ -96,5 +128,71 @@ class Client:
         return self._open_portal
 
 
-async def _next(changes: AsyncGenerator[Change, None]) -> Change:
-    return await anext(changes)
+class Handle:
+    """``AsyncHandle`` without ``await``."""
+
+    def __init__(self, portal: BlockingPortal, handle: AsyncHandle) -> None:
+        self._portal, self._async = portal, handle
+
+    def __enter__(self) -> Self:
+        self._portal.call(self._async.__aenter__)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._portal.call(self._async.__aexit__)
+
+    @property
+    def name(self) -> str:
+        """``AsyncHandle.name``."""
+        return self._async.name
+
+    @property
+    def namespace(self) -> str:
+        """``AsyncHandle.namespace``."""
+        return self._async.namespace
+
+    @property
+    def first(self) -> Execution:
+        """As it was when the handle was made."""
+        return self._async.first
+
+    def execution(self) -> Execution:
+        """``AsyncHandle.execution``."""
+        return self._portal.call(self._async.execution)
+
+    def result(self, *, timeout_s: float | None = None) -> Result:
+        """``AsyncHandle.result``."""
+        return self._portal.call(partial(self._async.result, timeout_s=timeout_s))
+
+    @contextmanager
+    def states(self) -> Iterator[Iterator[Execution]]:
+        """``AsyncHandle.states`` in a context manager."""
+        with _iterating(self._portal, self._async.states()) as states:
+            yield states
+
+    def cancel(self) -> None:
+        """``AsyncHandle.cancel``."""
+        self._portal.call(self._async.cancel)
+
+    def delete(self) -> None:
+        """``AsyncHandle.delete``."""
+        self._portal.call(self._async.delete)
+
+
+@contextmanager
+def _iterating(portal: BlockingPortal, generator: AsyncGenerator[T, None]) -> Iterator[Iterator[T]]:
+    """A blocking iterator over an asynchronous one, which is closed at the end of the block."""
+
+    def iterate() -> Iterator[T]:
+        while (item := portal.call(_next, generator)) is not None:
+            yield item
+
+    try:
+        yield iterate()
+    finally:
+        portal.call(generator.aclose)
+
+
+async def _next(generator: AsyncGenerator[T, None]) -> T | None:
+    """The next item; None at the end."""
+    return await anext(generator, None)

@@ -49,9 +49,8 @@ async def local_executor() -> AsyncIterator[LocalExecutor]:
         )
         try:
             port = await _wait_for_port(process)
-            draining = asyncio.create_task(_drain(process))
-            yield LocalExecutor(f"http://127.0.0.1:{port}", token)
-            draining.cancel()
+            async with _draining(process):
+                yield LocalExecutor(f"http://127.0.0.1:{port}", token)
         finally:
             await _stop(process)
     finally:
@@ -99,6 +98,17 @@ def _record(line: bytes) -> dict[str, Any]:
     except ValueError:
         return {}
     return record if isinstance(record, dict) else {}
+
+
+@contextlib.asynccontextmanager
+async def _draining(process: asyncio.subprocess.Process) -> AsyncIterator[None]:
+    """Whoever stops the process reads its pipes to their end: by then nobody else may."""
+    task = asyncio.create_task(_drain(process))
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 async def _drain(process: asyncio.subprocess.Process) -> None:

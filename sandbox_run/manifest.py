@@ -1,23 +1,42 @@
 """Reads an Execution manifest as the API server would: the same models, the same messages."""
 
-import uuid
-from datetime import UTC, datetime
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import yaml
 from pydantic import ValidationError
 
+from contracts.execution import ExecutionSpec
 from contracts.kube import API_VERSION, EXECUTION_KIND
-from controller.resources import Execution, parse_execution
+from sandbox_executor_client.options import explain
 from sandbox_run.errors import ManifestError
 
-_MAX_BYTES = 3 * 1_048_576
+_MAX_BYTES: Final = 3 * 1_048_576
 """The API server's own limit on a request."""
+STDIN: Final = Path("-")
 
 
-def load_execution(path: Path) -> Execution:
-    """The one Execution in a YAML or JSON file, given what the API server would give it (UID, creation time).
+@dataclass(frozen=True)
+class Wanted:
+    """What is to be run, wherever that is; ``name`` and ``namespace`` None: nobody has said."""
+
+    spec: ExecutionSpec
+    name: str | None = None
+    namespace: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
+
+
+def load_manifest(path: Path, overrides: Mapping[str, Any] | None = None) -> Wanted:
+    """The one Execution in a YAML or JSON file, ``-`` for stdin.
+
+    Args:
+        path: the file.
+        overrides: fields of the spec, by their names in a manifest, that replace what the file has; ``env`` replaces
+            variable by variable.
 
     Raises:
         ManifestError: no such file, not YAML, not exactly one Execution, or not a valid one.
@@ -29,43 +48,54 @@ def load_execution(path: Path) -> Execution:
     metadata = body.get("metadata")
     if not isinstance(metadata, dict) or not isinstance(metadata.get("name"), str):
         raise ManifestError(f"{path}: metadata.name is missing")
-    stored = {
-        **body,
-        "metadata": {
-            "name": metadata["name"],
-            "namespace": metadata.get("namespace", "default"),
-            "uid": str(uuid.uuid4()),
-            "creationTimestamp": datetime.now(UTC).isoformat(timespec="seconds"),
-            "generation": 1,
-        },
-        "status": {},
-    }
     if not isinstance(body.get("spec"), dict):
         raise ManifestError(f"{path}: spec is missing; it needs at least code and language")
     try:
-        return parse_execution(stored)
+        spec = ExecutionSpec.model_validate(_merge(body["spec"], overrides or {}))
     except ValidationError as error:
-        raise ManifestError(f"{path} is not a valid Execution:\n{_explain(error)}") from None
+        raise ManifestError(f"{path} is not a valid Execution: {explain(error)}") from None
+    return Wanted(
+        spec, metadata["name"], metadata.get("namespace"), _texts(metadata, "labels"), _texts(metadata, "annotations")
+    )
+
+
+def _merge(spec: dict[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    merged = {**spec, **overrides}
+    if overrides.get("env") and isinstance(spec.get("env"), list):
+        given = {variable["name"] for variable in overrides["env"]}
+        kept = [found for found in spec["env"] if not (isinstance(found, dict) and found.get("name") in given)]
+        merged["env"] = [*kept, *overrides["env"]]
+    return merged
+
+
+def _texts(metadata: Mapping[str, Any], name: str) -> dict[str, str]:
+    return {str(key): str(value) for key, value in (metadata.get(name) or {}).items()}
 
 
 def _one_document(path: Path) -> dict[str, Any]:
     try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise ManifestError(f"{path} is larger than {_MAX_BYTES} bytes, more than an API server takes")
-        documents = [document for document in yaml.safe_load_all(path.read_text()) if document is not None]
+        text = _read(path)
+        documents = [document for document in yaml.safe_load_all(text) if document is not None]
     except OSError as error:
         raise ManifestError(f"{path} cannot be read: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ManifestError(f"{path} is not YAML: {error}") from None
+        raise ManifestError(f"{path} is not YAML: {_in_one_line(error)}") from None
     if len(documents) != 1 or not isinstance(documents[0], dict):
         raise ManifestError(f"{path} holds {len(documents)} documents; write exactly one Execution")
     document: dict[str, Any] = documents[0]
     return document
 
 
-def _explain(error: ValidationError) -> str:
-    lines = []
-    for found in error.errors(include_url=False, include_input=False, include_context=False):
-        where = ".".join(["spec", *(str(part) for part in found["loc"])])
-        lines.append(f"  {where}: {found['msg'].removeprefix('Value error, ')}")
-    return "\n".join(lines)
+def _read(path: Path) -> str:
+    if path == STDIN:
+        raw = sys.stdin.buffer.read(_MAX_BYTES + 1)
+    else:
+        with path.open("rb") as file:
+            raw = file.read(_MAX_BYTES + 1)
+    if len(raw) > _MAX_BYTES:
+        raise ManifestError(f"{path} is larger than {_MAX_BYTES} bytes, more than an API server takes")
+    return raw.decode()
+
+
+def _in_one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

@@ -128,6 +128,26 @@ async def test_a_creation_whose_answer_was_lost_is_one_creation(client: AsyncCli
     assert server.requests == ["POST", "POST", "POST", "GET"]
 
 
+async def test_who_is_cancelled_while_it_creates_leaves_nothing_that_goes_on(
+    client: AsyncClient, server: BrokenServer
+) -> None:
+    stored = asyncio.Event()
+
+    async def create_and_hang(request: web.Request) -> web.StreamResponse:
+        await server.work(request)
+        stored.set()
+        await asyncio.sleep(30)
+        return web.Response()
+
+    server.answers = [create_and_hang]
+    running = asyncio.ensure_future(client.run("print(1)"))
+    await stored.wait()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert server.requests == ["POST", "PATCH"]
+
+
 async def test_an_api_server_that_stays_away_is_an_error_in_the_end(
     client: AsyncClient, server: BrokenServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

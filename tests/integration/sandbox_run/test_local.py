@@ -41,5 +41,5 @@ def test_what_admission_rejects_is_shown_as_rejected(tmp_path: Path) -> None:
     secret = "env: [{name: A, valueFrom: {secretKeyRef: {name: s, key: k}}}]"
     path.write_text((EXAMPLES / "hello.yaml").read_text().replace("language:", f"{secret}\n  language:"))
     code, status = _run(path)
-    assert (code, status["phase"]) == (2, "Rejected")
+    assert (code, status["phase"]) == (126, "Rejected")
     assert "Secret" in status["error"]["description"]

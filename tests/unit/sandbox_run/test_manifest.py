@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from sandbox_run.errors import ManifestError
-from sandbox_run.manifest import load_execution
+from sandbox_run.manifest import load_manifest
 
 GOOD = """
 apiVersion: sandbox-executor.dev/v1alpha1
@@ -15,11 +15,23 @@ spec: {language: python, code: "def handler(event): return 1"}
 """
 
 
-def test_a_valid_manifest_gets_what_the_api_server_would_give_it(tmp_path: Path) -> None:
+def test_a_valid_manifest_says_what_is_wanted(tmp_path: Path) -> None:
     path = tmp_path / "good.yaml"
-    path.write_text(GOOD)
-    execution = load_execution(path)
-    assert (execution.name, execution.namespace, execution.spec.timeout_seconds) == ("x", "default", 30)
+    path.write_text(GOOD.replace("{name: x}", "{name: x, namespace: n, labels: {a: b}, annotations: {c: d}}"))
+    wanted = load_manifest(path)
+    assert (wanted.name, wanted.namespace, wanted.spec.timeout_seconds) == ("x", "n", 30)
+    assert (wanted.labels, wanted.annotations) == ({"a": "b"}, {"c": "d"})
+
+
+def test_options_replace_fields_of_the_manifest_and_variables_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "good.yaml"
+    path.write_text(GOOD.replace("language", "env: [{name: A, value: a}, {name: B, value: b}], language"))
+    env = [{"name": "B", "value": "new"}, {"name": "C", "value": "c"}]
+    spec = load_manifest(path, {"timeoutSeconds": 5, "event": None, "env": env}).spec
+    assert (spec.timeout_seconds, spec.event, spec.event_given) == (5, None, True)
+    assert [(variable.name, variable.value) for variable in spec.env or ()] == [("A", "a"), ("B", "new"), ("C", "c")]
+    with pytest.raises(ManifestError, match="spec.timeoutSeconds"):
+        load_manifest(path, {"timeoutSeconds": 5000})
 
 
 @pytest.mark.parametrize(
@@ -41,10 +53,10 @@ def test_a_bad_manifest_is_refused_with_what_to_write(tmp_path: Path, text: str,
     path = tmp_path / "bad.yaml"
     path.write_text(text)
     with pytest.raises(ManifestError) as refused:
-        load_execution(path)
+        load_manifest(path)
     assert says in str(refused.value)
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match="cannot be read: No such file"):
-        load_execution(tmp_path / "none.yaml")
+        load_manifest(tmp_path / "none.yaml")

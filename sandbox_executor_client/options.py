@@ -1,0 +1,81 @@
+"""What may be asked for beside the code, by keyword: the one place that knows all of it, for both clients."""
+
+from collections.abc import Mapping
+from typing import TypedDict
+
+from pydantic import JsonValue, ValidationError
+from pydantic.alias_generators import to_camel
+
+from contracts.execution import ExecutionResources, ExecutionSpec, SecretKeyRef
+from contracts.executor_api import Language
+from sandbox_executor_client.errors import InvalidExecution
+from sandbox_executor_client.program import ProgramKind, as_program
+
+
+class RunOptions(TypedDict, total=False):
+    """Keywords of ``run`` and ``submit``; each has the default of ``ExecutionSpec``, ``language`` is ``python``."""
+
+    language: Language
+    program: ProgramKind
+    """Whether Python code is a handler or a plain script; ``auto`` looks (``program``)."""
+    event: JsonValue
+    """What ``handler(event)`` gets. Left out it is ``{}``; None is an event too."""
+    stdin: str
+    timeout: int
+    """Seconds of wall time, 1 to 3600, after which the code is killed; time in a queue does not count."""
+    env: Mapping[str, str | SecretKeyRef]
+    pool: str
+    session_id: str
+    resources: ExecutionResources
+    max_retries: int
+    ttl_seconds_after_finished: int
+    execution_id: str
+    """The same id never runs twice, however often it is asked for."""
+    name: str
+    """Of the object; made from the id when left out."""
+    labels: Mapping[str, str]
+
+
+_SPEC_FIELDS = {
+    "event": "event",
+    "stdin": "stdin",
+    "timeout": "timeout_seconds",
+    "pool": "pool",
+    "session_id": "session_id",
+    "resources": "resources",
+    "max_retries": "max_retries",
+    "ttl_seconds_after_finished": "ttl_seconds_after_finished",
+    "execution_id": "execution_id",
+}
+
+
+def make_spec(code: str, options: RunOptions) -> ExecutionSpec:
+    """The spec that the options ask for.
+
+    Raises:
+        InvalidExecution: a value is out of its bounds; the message names the field and the bound.
+    """
+    language = options.get("language", "python")
+    fields: dict[str, object] = {field: options[name] for name, field in _SPEC_FIELDS.items() if name in options}  # type: ignore[literal-required]
+    try:
+        env = [_variable(name, value) for name, value in options.get("env", {}).items()]
+        program = as_program(code, language, options.get("program", "auto"))
+        return ExecutionSpec.model_validate(
+            {"code": program, "language": language, **({"env": env} if env else {}), **fields}
+        )
+    except ValidationError as error:
+        raise InvalidExecution(explain(error)) from None
+
+
+def explain(error: ValidationError) -> str:
+    """What is wrong with a spec, in one line."""
+    found = error.errors(include_url=False, include_input=False, include_context=False)
+    where = [".".join(["spec", *(to_camel(str(part)) for part in each["loc"])]) for each in found]
+    what = [each["msg"].removeprefix("Value error, ") for each in found]
+    return "; ".join(f"{place}: {problem}" for place, problem in zip(where, what, strict=True))
+
+
+def _variable(name: str, value: str | SecretKeyRef) -> dict[str, object]:
+    if isinstance(value, SecretKeyRef):
+        return {"name": name, "value_from": {"secret_key_ref": value}}
+    return {"name": name, "value": value}

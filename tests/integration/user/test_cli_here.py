@@ -1,0 +1,208 @@
+"""``sandbox-run`` on this machine: a real executor, a real sandbox, as a user calls it."""
+
+import json
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.integration.user.conftest import EXAMPLES, RunCli
+
+pytestmark = pytest.mark.sandbox
+COMMAND = str(Path(sys.executable).with_name("sandbox-run"))
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Any:
+    def write(name: str, text: str) -> str:
+        (tmp_path / name).write_text(text)
+        return name
+
+    return write
+
+
+def test_a_handler_gets_its_event_and_what_it_returns_follows_its_output(cli: RunCli, write: Any) -> None:
+    path = write(
+        "hello.py", "def handler(event):\n    print('Hello,', event['name'])\n    return {'n': None, 'ä': 1}\n"
+    )
+    ran = cli(path, "--event", '{"name": "Ada"}')
+    assert (ran.exit_code, ran.stdout, ran.stderr) == (0, 'Hello, Ada\n{"n": null, "ä": 1}\n', "")
+    ran = cli(path, "--event", '{"name": "Ada"}', "-o", "raw")
+    assert (ran.stdout, ran.stderr) == ("Hello, Ada\n", "")
+    whole = json.loads(cli(path, "--event", '{"name": "Ada"}', "-o", "json", "--name", "named").stdout)
+    assert whole["status"]["returnValue"] == {"n": None, "ä": 1}
+    assert whole["metadata"]["name"] == "named"
+
+
+def test_a_plain_script_from_a_pipe(cli: RunCli) -> None:
+    ran = cli("-l", "python", "-", stdin="print(1)")
+    assert (ran.exit_code, ran.stdout, ran.stderr) == (0, "1\n", "")
+
+
+def test_a_script_that_calls_something_a_handler_is_still_a_script(cli: RunCli, write: Any) -> None:
+    path = write(
+        "signals.py", "import signal\ndef handler(number, frame): pass\nsignal.signal(15, handler)\nprint(3)\n"
+    )
+    assert cli(path).stdout == "3\n"
+    path = write("quiet.py", "def handler(event): return 'called'\nprint('top')\n")
+    assert cli(path, "--script").stdout == "top\n"
+    ran = cli("-l", "python", "--handler", "-", stdin="print(1)")
+    assert (ran.exit_code, ran.stdout) == (1, "1\n")
+    assert "handler is not defined" in ran.stderr
+
+
+def test_both_streams_stdin_variables_event_and_exit_code_of_a_shell_program(cli: RunCli, write: Any) -> None:
+    path = write("all.sh", 'cat; echo "$WHO $HERE"; cat "$EVENT_FILE"; echo bad >&2; exit 7\n')
+    ran = cli(path, "--stdin", "-", "-e", "WHO=Ada", "-e", "HERE", "--event", "[1]", stdin="in\n", HERE="set")
+    assert (ran.exit_code, ran.stdout, ran.stderr) == (7, "in\nAda set\n[1]", "bad\n")
+
+
+def test_all_of_a_long_output_comes_and_not_only_what_a_status_keeps(cli: RunCli) -> None:
+    ran = cli("-l", "python", "-", stdin="for number in range(50_000): print(number)")
+    assert ran.stdout.splitlines() == [str(number) for number in range(50_000)]
+    assert ran.stderr == ""
+
+
+def test_javascript(cli: RunCli, write: Any) -> None:
+    path = write("a.js", "console.log(JSON.parse(require('fs').readFileSync(process.env.EVENT_FILE, 'utf8')).n + 1)")
+    assert cli(path, "--event", '{"n": 1}').stdout == "2\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "exit_code", "says"),
+    [
+        (
+            ["--timeout", "1s"],
+            "import time\nprint('x', flush=True)\ntime.sleep(60)",
+            124,
+            "TimedOut: the code ran longer",
+        ),
+        ([], "x = []\nwhile True: x.append(bytearray(10**7))", 137, "Failed (MemoryLimit): the code used more memory"),
+        (
+            [],
+            "import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)",
+            139,
+            "Failed (Signaled): the process was ended",
+        ),
+    ],
+)
+def test_reserved_exit_codes(cli: RunCli, words: list[str], code: str, exit_code: int, says: str) -> None:
+    ran = cli("-l", "python", *words, "-", stdin=code)
+    assert ran.exit_code == exit_code
+    assert f"sandbox-run: {says}" in ran.stderr
+
+
+def test_a_manifest_gives_a_manifest_and_options_replace_its_fields(cli: RunCli) -> None:
+    ran = cli("-f", EXAMPLES / "hello.yaml", "--event", '{"name": "Bob"}')
+    status = yaml.safe_load(ran.stdout)["status"]
+    assert (ran.exit_code, status["returnValue"]["greeting"]) == (0, "Hello, Bob")
+    ran = cli("-f", "-", "-o", "table", stdin=(EXAMPLES / "hello.yaml").read_text())
+    assert ran.stdout.splitlines()[0] == "Hello, Ada, from a sandbox on sandbox"
+
+
+def test_what_admission_refuses_has_a_code_of_its_own(cli: RunCli, write: Any) -> None:
+    secret = "env: [{name: A, valueFrom: {secretKeyRef: {name: s, key: k}}}]"
+    path = write("secret.yaml", (EXAMPLES / "hello.yaml").read_text().replace("language:", f"{secret}\n  language:"))
+    ran = cli("-f", path, "-o", "table")
+    assert ran.exit_code == 126
+    assert "Rejected (SecretsNotAllowed)" in ran.stderr
+    assert "write a value instead" in ran.stderr
+
+
+def test_code_from_a_config_map_needs_a_cluster(cli: RunCli, write: Any) -> None:
+    source = "codeFrom: {configMapKeyRef: {name: c, key: k}}"
+    text = f"apiVersion: sandbox-executor.dev/v1alpha1\nkind: Execution\nmetadata: {{name: x}}\nspec:\n  {source}\n"
+    ran = cli("-f", write("map.yaml", text + "  language: python\n"))
+    assert (ran.exit_code, ran.stdout) == (2, "")
+    assert "needs a cluster" in ran.stderr
+
+
+def test_python_m_is_the_same_command(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "sandbox_run", "-l", "shell", "-"]
+    done = subprocess.run(words, input="echo hi", capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "hi\n", "")
+
+
+def test_a_reader_that_has_seen_enough_is_no_fault() -> None:
+    with subprocess.Popen([COMMAND, "languages"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert (process.stderr.read(), process.wait(30)) == (b"", 141)
+
+
+@pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)])
+def test_a_signal_takes_the_sandbox_along(tmp_path: Path, number: int, exit_code: int) -> None:
+    sleeper = f"61.{os.getpid()}{number}"
+    (tmp_path / "slow.py").write_text(f"import subprocess\nsubprocess.run(['sleep', '{sleeper}'])\n")
+    with subprocess.Popen([COMMAND, "slow.py"], cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        assert _eventually(lambda: _running(sleeper))
+        process.send_signal(number)
+        assert process.wait(20) == exit_code
+        assert process.stderr is not None
+        assert process.stderr.read() == ""
+    assert _eventually(lambda: not _running(sleeper))
+
+
+def _running(word: str) -> bool:
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if word in path.read_bytes().decode(errors="replace").split("\0"):
+                return True
+        except OSError:
+            continue
+    return False
+
+
+def _eventually(check: Any, timeout_s: float = 20) -> bool:
+    deadline = time.monotonic() + timeout_s
+    while not check():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def test_on_a_terminal_it_shows_progress_after_a_second_and_no_foreign_control_sequences(tmp_path: Path) -> None:
+    """A pseudo-terminal stands for the person's; on a pipe, above, not a byte of this comes."""
+    code = "import time\nprint('\\033[32mgreen\\033[0m \\033]0;title\\007')\ntime.sleep(2.5)\n"
+    (tmp_path / "slow.py").write_text(code)
+    text = _on_terminal([COMMAND, "slow.py"], tmp_path)
+    assert re.search(r"running \(\d+ s\)", text)
+    assert "\x1b[32mgreen\x1b[0m \\x1b]0;title\\x07\r\n" in text
+    assert re.search(r"sandbox-run: Succeeded in \d+\.\d\ds\r\n$", text)
+    raw = _on_terminal([COMMAND, "slow.py", "-o", "raw"], tmp_path)
+    assert "\x1b]0;title\x07" in raw
+
+
+def test_a_table_on_a_terminal_is_in_colour(tmp_path: Path) -> None:
+    assert "\x1b[1mLANGUAGE" in _on_terminal([COMMAND, "languages"], tmp_path)
+
+
+def _on_terminal(command: list[str], folder: Path) -> str:
+    leader, follower = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "120", "ISOLATION_MODE": "best-effort"}
+    with subprocess.Popen(
+        command, cwd=folder, env=environment, stdin=follower, stdout=follower, stderr=follower
+    ) as process:
+        os.close(follower)
+        read = b""
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            if select.select([leader], [], [], 0.2)[0]:
+                try:
+                    read += os.read(leader, 65_536)
+                except OSError:  # EIO: the last one has closed it
+                    break
+        os.close(leader)
+        assert process.wait(5) == 0
+    return read.decode()
