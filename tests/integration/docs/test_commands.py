@@ -1,6 +1,7 @@
 """Every command in the documentation is run by a test, or says what it needs that is not here."""
 
 import re
+import subprocess
 from collections import Counter
 from pathlib import Path
 
@@ -12,10 +13,17 @@ from contracts.kube import API_VERSION, KubeModel
 from contracts.pool import ExecutorPoolSpec
 from tests.integration.docs.commands import DOCS, NEEDS, ROOT, Block, UnknownFence, is_shown, read_blocks, run_blocks
 
-RUN_ELSEWHERE = {"quickstart.md": "tests/integration/quickstart"}
-"""Pages whose blocks follow from each other in a way of their own, and the tests that run them."""
 PAGES = sorted(path for path in DOCS.rglob("*.md"))
-HERE = [page for page in PAGES if page.relative_to(DOCS).as_posix() not in RUN_ELSEWHERE]
+
+
+def where_run(page: Path) -> str | None:
+    """The tests that a page names itself, because its blocks need more than a checkout or follow from each other."""
+    found = re.search(r"A test,\s+\[`(tests/[^`]+)`\]\([^)]*\),\s+runs", page.read_text())
+    return found[1] if found else None
+
+
+HERE = [page for page in PAGES if where_run(page) is None]
+ELSEWHERE = [page for page in PAGES if where_run(page) is not None]
 
 
 def blocks_of(page: Path, needs: str = "") -> list[Block]:
@@ -39,10 +47,23 @@ def test_every_block_of_commands_says_what_it_needs(page: Path) -> None:
     assert unknown == [], f"what may stand behind sh: {sorted(NEEDS)}"
 
 
-@pytest.mark.parametrize(("page", "tests"), RUN_ELSEWHERE.items())
-def test_a_page_that_is_run_elsewhere_is_there_and_so_are_its_tests(page: str, tests: str) -> None:
-    assert read_blocks(DOCS / page)
-    assert page in (ROOT / tests / "document.py").read_text()
+@pytest.mark.parametrize("page", ELSEWHERE, ids=lambda page: page.stem)
+def test_the_tests_that_a_page_names_speak_of_it(page: Path) -> None:
+    tests = ROOT / str(where_run(page))
+    sources = [tests] if tests.is_file() else sorted(tests.glob("*.py"))
+    assert read_blocks(page)
+    assert any(page.name in source.read_text() for source in sources)
+
+
+def test_the_quickstart_has_tests_of_its_own() -> None:
+    assert DOCS / "quickstart.md" in ELSEWHERE
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(DOCS).as_posix())
+def test_every_block_of_commands_is_bash(page: Path) -> None:
+    for block in read_blocks(page):
+        checked = subprocess.run(["bash", "-n"], input=block.commands, text=True, capture_output=True, check=False)
+        assert (checked.returncode, checked.stderr) == (0, ""), block.where
 
 
 def test_commands_are_found_in_each_kind_of_page() -> None:
