@@ -34,7 +34,7 @@ def blocks_of(page: Path, needs: str = "") -> list[Block]:
 @pytest.mark.parametrize("page", [page for page in HERE if blocks_of(page)], ids=lambda page: page.stem)
 def test_the_commands_of_a_page_print_what_it_shows(page: Path) -> None:
     blocks = blocks_of(page)
-    done = run_blocks(blocks, timeout_s=60.0)
+    done = run_blocks(blocks, timeout_s=100.0)
     assert len(done) == len(blocks)
     for block, result in zip(blocks, done, strict=True):
         assert result.exit_code == 0, f"{block.where}: {result.output}"
