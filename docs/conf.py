@@ -13,6 +13,7 @@ copyright = "the sandbox-executor authors"
 extensions = ["myst_parser", "docsite.extension"]
 exclude_patterns: list[str] = []
 nitpicky = True
+smartquotes = False  # "" is a default, not a quotation
 
 myst_heading_anchors = 4
 myst_links_external_new_tab = False

@@ -1,12 +1,13 @@
 """A Sphinx extension: pages link to files of the repository, and every page is in the contents.
 
 The pages are read on the site and in the repository alike. There a link to ``../controller/status.py`` opens the
-file; the site has no such page, so it links to ``repository_url`` or, where none is set, shows the words alone. That
-the file exists is checked either way.
+file; the site has no such page, so it links to the page that includes the file, to ``repository_url`` or, where there
+is neither, shows the words alone. That the file exists is checked either way.
 """
 
 import posixpath
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,6 +19,7 @@ _LINK: Final = re.compile(
     r"(?<!!)\[(?P<words>(?:`[^`]*`|[^\]`])+)\]\((?P<path>\.\.?/[^)\s#]*|[^)\s:#]+/)(?P<rest>#[^)\s]*)?\)"
 )
 _FENCE: Final = re.compile(r"^(```+|~~~+).*?^\1\s*$", re.MULTILINE | re.DOTALL)
+_INCLUDED: Final = re.compile(r"^```\{include\} (?P<path>\S+)$", re.MULTILINE)
 logger = logging.getLogger(__name__)
 
 
@@ -52,6 +54,7 @@ def list_rest(text: str, pages: set[str]) -> str:
 def resolve_links(text: str, page: Path, root: Path, url: str) -> tuple[str, list[str]]:
     """The text with links out of ``root`` (the pages' folder) and to folders changed, and paths that lead nowhere."""
     lost: list[str] = []
+    included = find_included(root)
 
     def resolve(found: re.Match[str]) -> str:
         target = (page.parent / found["path"]).resolve()
@@ -62,12 +65,21 @@ def resolve_links(text: str, page: Path, root: Path, url: str) -> tuple[str, lis
             return f"[{found['words']}]({found['path'].rstrip('/')}/index.md)"
         if target.is_relative_to(root) and target.is_file():
             return found[0]
+        if target in included and included[target] != page:
+            return f"[{found['words']}]({posixpath.relpath(included[target], page.parent)}{found['rest'] or ''})"
         if not url:
             return found["words"]
         inside = target.relative_to(root.parent).as_posix()
         return f"[{found['words']}]({url.rstrip('/')}/{inside}{found['rest'] or ''})"
 
     return _outside_fences(text, resolve), lost
+
+
+@cache
+def find_included(root: Path) -> dict[Path, Path]:
+    """Each file of the repository that is a page by itself → that page."""
+    pages = [(page, _INCLUDED.search(page.read_text())) for page in sorted(root.glob("*.md"))]
+    return {(root / found["path"]).resolve(): page for page, found in pages if found is not None}
 
 
 def _outside_fences(text: str, resolve: Any) -> str:

@@ -26,7 +26,7 @@ NEEDS: Final = {
 """What may stand behind ``sh``."""
 _FENCE: Final = re.compile(r"^(?P<mark>`{3,}|~{3,})(?P<info>[^\n`]*)\n(?P<body>.*?)^(?P=mark)[ ]*$", re.M | re.S)
 _SHELL: Final = frozenset({"sh", "bash", "shell", "console"})
-_WITHOUT_COMMANDS: Final = frozenset({"text", "yaml", "json", "python", "js", "{toctree}"})
+_WITHOUT_COMMANDS: Final = frozenset({"text", "yaml", "json", "python", "js", "{toctree}", "{include}"})
 _MARK: Final = "--- end of block, exit code "
 
 

@@ -9,9 +9,10 @@ from docsite.extension import REST_OF_PAGES, list_rest, resolve_links
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
-    for name in ("docs/page.md", "docs/other.md", "docs/decisions/index.md", "code/module.py"):
+    for name in ("docs/page.md", "docs/other.md", "docs/decisions/index.md", "code/module.py", "NOTES.md"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("# Heading\n")
+    (tmp_path / "docs" / "notes.md").write_text("# Notes\n\n```{include} ../NOTES.md\n```\n")
     return tmp_path
 
 
@@ -24,6 +25,7 @@ def resolve(repository: Path, text: str, url: str = "") -> tuple[str, list[str]]
     [
         ("[`m`](../code/module.py)", "`m`", "[`m`](https://host/x/code/module.py)"),
         ("[m](../code/module.py#L3)", "m", "[m](https://host/x/code/module.py#L3)"),
+        ("[n](../NOTES.md#heading)", "[n](notes.md#heading)", "[n](notes.md#heading)"),
         ("[all](../code/)", "all", "[all](https://host/x/code)"),
         ("[d](decisions/)", "[d](decisions/index.md)", "[d](decisions/index.md)"),
         ("[o](other.md#heading)", "[o](other.md#heading)", "[o](other.md#heading)"),
