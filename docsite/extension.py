@@ -7,6 +7,7 @@ is neither, shows the words alone. That the file exists is checked either way.
 
 import posixpath
 import re
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -16,10 +17,11 @@ from sphinx.util import logging
 
 REST_OF_PAGES: Final = "<!-- pages that are listed nowhere else -->"
 _LINK: Final = re.compile(
-    r"(?<!!)\[(?P<words>(?:`[^`]*`|[^\]`])+)\]\((?P<path>\.\.?/[^)\s#]*|[^)\s:#]+/)(?P<rest>#[^)\s]*)?\)"
+    r"`[^`\n]*`|(?<!!)\[(?P<words>(?:`[^`]*`|[^\]`])+)\]\((?P<path>[^)\s:#]+)(?P<rest>#[^)\s]*)?\)"
 )
+"""A link to a path, or code, which may look like one and is passed over."""
 _FENCE: Final = re.compile(r"^(```+|~~~+).*?^\1\s*$", re.MULTILINE | re.DOTALL)
-_INCLUDED: Final = re.compile(r"^```\{include\} (?P<path>\S+)$", re.MULTILINE)
+_INCLUDED: Final = re.compile(r"^```\{include\} (?P<path>\S+)\n```$", re.MULTILINE)
 logger = logging.getLogger(__name__)
 
 
@@ -35,6 +37,7 @@ def _read_page(app: Sphinx, name: str, source: list[str]) -> None:
     text = source[0]
     if name == app.config.root_doc:
         text = list_rest(text, set(app.env.found_docs) - {name})
+    text = include_files(text, page)
     text, lost = resolve_links(text, page, Path(app.srcdir), str(app.config.repository_url))
     for path in lost:
         logger.warning("there is no %s in the repository", path, location=name, type="docsite", subtype="lost")
@@ -82,9 +85,30 @@ def find_included(root: Path) -> dict[Path, Path]:
     return {(root / found["path"]).resolve(): page for page, found in pages if found is not None}
 
 
-def _outside_fences(text: str, resolve: Any) -> str:
+def include_files(text: str, page: Path) -> str:
+    """The text with each included file put in, without its title, and with its links as they read from the page."""
+
+    def include(found: re.Match[str]) -> str:
+        source = (page.parent / found["path"]).resolve()
+
+        def rebase(link: re.Match[str]) -> str:
+            path = posixpath.relpath(source.parent / link["path"], page.parent.resolve())
+            return f"[{link['words']}]({path}{link['rest'] or ''})"
+
+        _, _, body = source.read_text().partition("\n")
+        return _outside_fences(body, rebase)
+
+    return _INCLUDED.sub(include, text)
+
+
+def _outside_fences(text: str, change: Callable[[re.Match[str]], str]) -> str:
+    """The text with each link changed that is not in a block of code."""
+
+    def change_link(found: re.Match[str]) -> str:
+        return found[0] if found["words"] is None else change(found)
+
     parts, end = [], 0
     for fence in _FENCE.finditer(text):
-        parts += [_LINK.sub(resolve, text[end : fence.start()]), fence[0]]
+        parts += [_LINK.sub(change_link, text[end : fence.start()]), fence[0]]
         end = fence.end()
-    return "".join([*parts, _LINK.sub(resolve, text[end:])])
+    return "".join([*parts, _LINK.sub(change_link, text[end:])])

@@ -54,16 +54,8 @@ class Done:
     exit_code: int
 
 
-class UnknownFence(Exception):
-    """A block in a language that is neither a shell nor known to hold no commands."""
-
-
 def read_blocks(page: Path) -> list[Block]:
-    """The blocks of commands of a page, in their order.
-
-    Raises:
-        UnknownFence: nobody has said what a block is.
-    """
+    """The blocks of commands of a page, in their order."""
     text = page.read_text()
     fences = list(_FENCE.finditer(text))
     found = []
@@ -72,11 +64,18 @@ def read_blocks(page: Path) -> list[Block]:
         where = f"{page.name}:{text.count(chr(10), 0, fence.start()) + 1}"
         if language in _SHELL:
             found.append(_block(where, needs, fence, fences[number + 1 : number + 2], text))
-        elif language not in _WITHOUT_COMMANDS:
-            raise UnknownFence(
-                f"{where}: a block fenced as {language!r}; write one of {sorted(_WITHOUT_COMMANDS)} or sh"
-            )
     return found
+
+
+def find_unknown(page: Path) -> list[str]:
+    """Where a page has a block in a language that is neither a shell nor known to hold no commands."""
+    text = page.read_text()
+    unknown = [fence for fence in _FENCE.finditer(text) if _language(fence) not in _SHELL | _WITHOUT_COMMANDS]
+    return [f"{page.name}:{text.count(chr(10), 0, fence.start()) + 1}: {_language(fence)!r}" for fence in unknown]
+
+
+def _language(fence: re.Match[str]) -> str:
+    return fence["info"].strip().partition(" ")[0]
 
 
 def _block(where: str, needs: str, fence: re.Match[str], after: list[re.Match[str]], text: str) -> Block:

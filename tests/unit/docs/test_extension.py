@@ -4,12 +4,19 @@ from pathlib import Path
 
 import pytest
 
-from docsite.extension import REST_OF_PAGES, list_rest, resolve_links
+from docsite.extension import REST_OF_PAGES, include_files, list_rest, resolve_links
 
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
-    for name in ("docs/page.md", "docs/other.md", "docs/decisions/index.md", "code/module.py", "NOTES.md"):
+    for name in (
+        "docs/page.md",
+        "docs/other.md",
+        "docs/decisions/index.md",
+        "docs/folder/page.md",
+        "code/module.py",
+        "NOTES.md",
+    ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("# Heading\n")
     (tmp_path / "docs" / "notes.md").write_text("# Notes\n\n```{include} ../NOTES.md\n```\n")
@@ -28,9 +35,12 @@ def resolve(repository: Path, text: str, url: str = "") -> tuple[str, list[str]]
         ("[n](../NOTES.md#heading)", "[n](notes.md#heading)", "[n](notes.md#heading)"),
         ("[all](../code/)", "all", "[all](https://host/x/code)"),
         ("[d](decisions/)", "[d](decisions/index.md)", "[d](decisions/index.md)"),
+        ("[d](decisions)", "[d](decisions/index.md)", "[d](decisions/index.md)"),
+        ("[f](folder)", "f", "[f](https://host/x/docs/folder)"),
         ("[o](other.md#heading)", "[o](other.md#heading)", "[o](other.md#heading)"),
         ("[o](./other.md)", "[o](./other.md)", "[o](./other.md)"),
         ("[w](https://example.com/a/)", "[w](https://example.com/a/)", "[w](https://example.com/a/)"),
+        ("`[a-z](b)` [m](../code/module.py)", "`[a-z](b)` m", "`[a-z](b)` [m](https://host/x/code/module.py)"),
         ("```text\n[m](../gone.py)\n```\n", "```text\n[m](../gone.py)\n```\n", "```text\n[m](../gone.py)\n```\n"),
     ],
 )
@@ -45,6 +55,16 @@ def test_a_link_to_a_file_that_is_not_there_is_told(repository: Path) -> None:
     assert resolve(repository, "[m](../code/gone.py) and [n](gone/)") == (
         "[m](../code/gone.py) and [n](gone/)",
         ["../code/gone.py", "gone/"],
+    )
+
+
+def test_a_file_that_is_included_loses_its_title_and_keeps_its_links(repository: Path) -> None:
+    (repository / "NOTES.md").write_text(
+        "# Notes\n\n[o](docs/other.md#heading) [m](code/module.py) [w](https://e.com/a)\n"
+    )
+    page = repository / "docs" / "notes.md"
+    assert include_files(page.read_text(), page) == (
+        "# Notes\n\n\n[o](other.md#heading) [m](../code/module.py) [w](https://e.com/a)\n\n"
     )
 
 
