@@ -9,6 +9,7 @@ DEVCLUSTER := $(PYTHON) -m devcluster
 IN_CLUSTER := $(DEVCLUSTER) run --
 # helm, etcd and kube-apiserver for tests without a cluster; the first time this builds them.
 WITH_TOOLS = tools=$$($(DEVCLUSTER) test-tools) && KUBE_ASSETS_DIR="$$tools" PATH="$$tools:$$PATH"
+SITE = $(VENV)/bin/sphinx-build --fail-on-warning --keep-going --fresh-env --doctree-dir build/doctrees
 EXECUTOR_IMAGE := sandbox-executor/executor:dev
 CONTROLLER_IMAGE := sandbox-executor/controller:dev
 TEST_ARGS ?=
@@ -30,12 +31,22 @@ demo: ## Runs examples/hello.yaml on this machine, without a cluster
 	@$(PYTHON) -m sandbox_run -f examples/hello.yaml
 
 .PHONY: check
-check: setup ## Lint, format, types, layering, the chart
+check: setup ## Lint, format, types, layering, the chart, the documentation site
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 	$(WITH_TOOLS) helm lint --quiet --strict --kube-version v1.34.0 deploy/helm/sandbox-executor
+	$(SITE) --quiet docs build/site
+
+.PHONY: docs
+docs: setup ## The documentation site, in build/site; a link that leads nowhere is an error
+	$(SITE) docs build/site
+	@echo "open build/site/index.html"
+
+.PHONY: reference
+reference: setup ## Writes the reference pages in docs/reference from the models
+	$(PYTHON) -m docsite docs/reference
 
 .PHONY: test
 test: check test-local test-e2e ## Everything: check, unit, integration, security, e2e on the kind cluster

@@ -46,8 +46,8 @@ def _bytes_rule(limit: int, message: str) -> dict[str, Any]:
 class ConfigMapKeyRef(KubeModel):
     """A key of a ConfigMap in the Execution's namespace."""
 
-    name: DnsName
-    key: KeyName
+    name: DnsName = Field(description="The ConfigMap.")
+    key: KeyName = Field(description="The key in it whose value is the code.")
 
 
 class CodeSource(KubeModel):
@@ -59,8 +59,8 @@ class CodeSource(KubeModel):
 class SecretKeyRef(KubeModel):
     """A key of a Secret in the Execution's namespace; the operator must allow it for that namespace."""
 
-    name: DnsName
-    key: KeyName
+    name: DnsName = Field(description="The Secret.")
+    key: KeyName = Field(description="The key in it; its value is UTF-8 text.")
 
 
 class EnvVarSource(KubeModel):
@@ -72,8 +72,10 @@ class EnvVarSource(KubeModel):
 class EnvVar(KubeModel):
     """One environment variable of the code."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=256)]
-    value: Annotated[EnvValue, Field(max_length=bounds.MAX_ENV_VALUE_BYTES)] | None = None
+    name: str = Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=256, description="What the code reads it by.")
+    value: Annotated[EnvValue, Field(max_length=bounds.MAX_ENV_VALUE_BYTES)] | None = Field(
+        default=None, description="Its value; empty when valueFrom is left out too."
+    )
     value_from: EnvVarSource | None = None
 
     model_config = {
@@ -94,8 +96,8 @@ class ExecutionResources(KubeModel):
 
     memory: ByteQuantity | None = Field(default=None, description="Memory of the whole process tree, such as 256Mi.")
     cpu_seconds: int | None = Field(default=None, ge=1, le=86_400, description="CPU time of each process.")
-    processes: int | None = Field(default=None, ge=1, le=32_768)
-    open_files: int | None = Field(default=None, ge=16, le=1_048_576)
+    processes: int | None = Field(default=None, ge=1, le=32_768, description="Processes and threads at a time.")
+    open_files: int | None = Field(default=None, ge=16, le=1_048_576, description="Descriptors of each process.")
     file_size: ByteQuantity | None = Field(default=None, description="Largest file the code may write.")
     workspace: ByteQuantity | None = Field(
         default=None, description="Disk space of the whole workspace, such as 512Mi; a session's counts as one."
@@ -120,13 +122,17 @@ class ExecutionSpec(KubeModel):
         json_schema_extra=_bytes_rule(bounds.MAX_CODE_BYTES, _CODE_MESSAGE),
     )
     code_from: CodeSource | None = Field(default=None, description="Takes the code from a ConfigMap instead.")
-    language: Language
+    language: Language = Field(description="What runs the code.")
     event: JsonValue = Field(
         default=None,
         description="Any JSON value; what a Python handler(event) gets. Default {}.",
         json_schema_extra=_ANY_JSON,
     )
-    stdin: str | None = Field(default=None, json_schema_extra=_bytes_rule(bounds.MAX_STDIN_BYTES, _STDIN_MESSAGE))
+    stdin: str | None = Field(
+        default=None,
+        description="What the code reads from standard input, at most 1 MiB.",
+        json_schema_extra=_bytes_rule(bounds.MAX_STDIN_BYTES, _STDIN_MESSAGE),
+    )
     timeout_seconds: int = Field(
         default=bounds.DEFAULT_TIMEOUT_S,
         ge=bounds.MIN_TIMEOUT_S,
@@ -136,6 +142,7 @@ class ExecutionSpec(KubeModel):
     env: list[EnvVar] | None = Field(
         default=None,
         max_length=bounds.MAX_ENV_VARS,
+        description="Environment variables of the code.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
     )
     pool: DnsName = Field(default=DEFAULT_POOL, description="The ExecutorPool that runs it.")
@@ -223,30 +230,34 @@ def _unchanged(field_name: str) -> str:
 class ExecutionError(KubeModel):
     """Why an Execution did not succeed, in the form that all of our errors have."""
 
-    error_code: str
-    description: str
-    error_detail: str | None = None
-    solution: str | None = None
-    request_id: str | None = None
+    error_code: str = Field(description="Stable, machine-readable: Executor. or Controller. and the reason.")
+    description: str = Field(description="What is wrong, in one sentence.")
+    error_detail: str | None = Field(default=None, description="Which field or object, and the bound it broke.")
+    solution: str | None = Field(default=None, description="What to write or do instead.")
+    request_id: str | None = Field(default=None, description="The request that it was about, also in the logs.")
 
 
 class StatusMetrics(KubeModel):
     """Usage of the sandboxed processes alone."""
 
-    duration_ms: Annotated[float, Field(ge=0, strict=False)]
-    cpu_time_ms: Annotated[float, Field(ge=0, strict=False)] = 0.0
-    peak_memory_mb: Annotated[float, Field(alias="peakMemoryMB", ge=0, strict=False)] = 0.0
-    io_read_bytes: int = Field(default=0, ge=0)
-    io_write_bytes: int = Field(default=0, ge=0)
+    duration_ms: float = Field(ge=0, strict=False, description="Wall time from the sandbox's start to its end.")
+    cpu_time_ms: float = Field(default=0.0, ge=0, strict=False, description="User and system time of all processes.")
+    peak_memory_mb: float = Field(
+        default=0.0, alias="peakMemoryMB", ge=0, strict=False, description="Peak of the process tree, MiB."
+    )
+    io_read_bytes: int = Field(
+        default=0, ge=0, description="Read from storage; what the page cache had is not counted."
+    )
+    io_write_bytes: int = Field(default=0, ge=0, description="Written to storage.")
 
 
 class StatusArtifact(KubeModel):
     """One file that the code created or changed in its workspace."""
 
-    path: str
-    size: int = Field(ge=0)
-    mime_type: str = "application/octet-stream"
-    type: Literal["artifact", "log", "output"] = "artifact"
+    path: str = Field(description="Relative to the workspace.")
+    size: int = Field(ge=0, description="Bytes.")
+    mime_type: str = Field(default="application/octet-stream", description="By the name's extension.")
+    type: Literal["artifact", "log", "output"] = Field(default="artifact", description="By the name's extension.")
 
 
 class ExecutionStatus(KubeModel):
@@ -255,33 +266,42 @@ class ExecutionStatus(KubeModel):
     # After a rollback there may be a later version's fields.
     model_config = ConfigDict(extra="ignore")
 
-    phase: Phase | None = None
+    phase: Phase | None = Field(default=None, description="Where it is; the last six are final.")
     conditions: list[Condition] | None = Field(
         default=None,
+        description="Scheduled, Finished, Succeeded and, with a Control Plane, Reported.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
     )
-    observed_generation: int | None = Field(default=None, ge=0)
-    execution_id: str | None = None
-    attempt: int | None = Field(default=None, ge=0)
-    pod_name: str | None = None
-    node_name: str | None = None
+    observed_generation: int | None = Field(
+        default=None, ge=0, description="The metadata.generation that was acted on last."
+    )
+    execution_id: str | None = Field(default=None, description="spec.executionId, or the one that was made.")
+    attempt: int | None = Field(default=None, ge=0, description="Counts from 1; maxRetries allows more than one.")
+    pod_name: str | None = Field(default=None, description="The executor pod of the attempt.")
+    node_name: str | None = Field(default=None, description="The node of that pod.")
     executor_run: str | None = Field(
         default=None,
         max_length=32,
         description="The run of the pod's executor that the attempt is meant for: after a restart it is another one.",
     )
-    start_time: Timestamp | None = None
-    completion_time: Timestamp | None = None
+    start_time: Timestamp | None = Field(default=None, description="When the attempt was claimed for its pod.")
+    completion_time: Timestamp | None = Field(default=None, description="When its end was written.")
     duration: str | None = Field(default=None, description="completionTime less startTime, for people, such as 1.24s.")
-    last_heartbeat_time: Timestamp | None = None
-    progress: dict[str, JsonValue] | None = Field(default=None, json_schema_extra=_ANY_OBJECT)
-    exit_code: int | None = None
+    last_heartbeat_time: Timestamp | None = Field(
+        default=None, description="When its executor last said that it runs; short ones have none."
+    )
+    progress: dict[str, JsonValue] | None = Field(
+        default=None, description="What the code wrote to .progress.json.", json_schema_extra=_ANY_OBJECT
+    )
+    exit_code: int | None = Field(
+        default=None, description="Of the code; 128 + signal when a signal ended it, -1 on timeout or sandbox failure."
+    )
     stdout: str | None = Field(default=None, description="The last 64 KiB.")
     stderr: str | None = Field(default=None, description="The last 64 KiB.")
-    stdout_truncated: bool | None = None
-    stderr_truncated: bool | None = None
+    stdout_truncated: bool | None = Field(default=None, description="Whether there was more than stands here.")
+    stderr_truncated: bool | None = Field(default=None, description="Whether there was more than stands here.")
     stdout_bytes: int | None = Field(default=None, ge=0, description="UTF-8 bytes that the executor kept.")
-    stderr_bytes: int | None = Field(default=None, ge=0)
+    stderr_bytes: int | None = Field(default=None, ge=0, description="UTF-8 bytes that the executor kept.")
     return_value: JsonValue = Field(
         default=None, description="What the handler returned, up to 64 KiB.", json_schema_extra=_ANY_JSON
     )
@@ -289,6 +309,8 @@ class ExecutionStatus(KubeModel):
         default=None, description="True when the value was larger than 64 KiB and is left out."
     )
     metrics: StatusMetrics | None = None
-    artifacts: list[StatusArtifact] | None = Field(default=None, max_length=bounds.STATUS_ARTIFACTS)
-    artifacts_total: int | None = Field(default=None, ge=0)
+    artifacts: list[StatusArtifact] | None = Field(
+        default=None, max_length=bounds.STATUS_ARTIFACTS, description="The first 200."
+    )
+    artifacts_total: int | None = Field(default=None, ge=0, description="How many there were.")
     error: ExecutionError | None = None

@@ -68,11 +68,13 @@ class ExecutionLimits(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    memory_bytes: int | None = Field(default=None, ge=16 * 1_048_576, le=2**40)
-    cpu_seconds: int | None = Field(default=None, ge=1, le=86_400)
-    processes: int | None = Field(default=None, ge=1, le=32_768)
-    open_files: int | None = Field(default=None, ge=16, le=1_048_576)
-    file_size_bytes: int | None = Field(default=None, ge=0, le=2**40)
+    memory_bytes: int | None = Field(
+        default=None, ge=16 * 1_048_576, le=2**40, description="Memory of all processes, /tmp and /dev/shm included."
+    )
+    cpu_seconds: int | None = Field(default=None, ge=1, le=86_400, description="CPU time of each process.")
+    processes: int | None = Field(default=None, ge=1, le=32_768, description="Processes and threads at a time.")
+    open_files: int | None = Field(default=None, ge=16, le=1_048_576, description="Descriptors of each process.")
+    file_size_bytes: int | None = Field(default=None, ge=0, le=2**40, description="Size of each file.")
     workspace_bytes: int | None = Field(
         default=None, ge=0, le=2**40, description="Disk space of the whole workspace; a session's counts as one."
     )
@@ -90,15 +92,17 @@ class ExecutionRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     code: Code = Field(description="UTF-8 source, at most 1 MiB counted in bytes.")
-    language: Language
-    execution_id: ExecutionId
+    language: Language = Field(description="What runs the code.")
+    execution_id: ExecutionId = Field(description="The same again joins the first run.")
     timeout: int = Field(
         default=bounds.DEFAULT_TIMEOUT_S,
         ge=bounds.MIN_TIMEOUT_S,
         le=bounds.MAX_TIMEOUT_S,
         description="Seconds of wall time.",
     )
-    stdin: Annotated[str, utf8_at_most(bounds.MAX_STDIN_BYTES, "stdin")] = ""
+    stdin: Annotated[str, utf8_at_most(bounds.MAX_STDIN_BYTES, "stdin")] = Field(
+        default="", description="What the code reads from standard input, at most 1 MiB counted in bytes."
+    )
     event: JsonValue = Field(
         default_factory=dict,
         description="What a Python handler(event) gets. When absent and stdin is JSON, it is parsed from stdin.",
@@ -106,7 +110,9 @@ class ExecutionRequest(BaseModel):
     session_id: SessionId | None = Field(
         default=None, description="Executions of one session share a workspace, one after the other."
     )
-    env_vars: dict[EnvName, EnvValue] = Field(default_factory=dict, max_length=bounds.MAX_ENV_VARS)
+    env_vars: dict[EnvName, EnvValue] = Field(
+        default_factory=dict, max_length=bounds.MAX_ENV_VARS, description="Environment variables of the code."
+    )
     report_token: SecretStr | None = Field(
         default=None, description="Used instead of INTERNAL_API_TOKEN for the reports on this execution."
     )
@@ -149,8 +155,8 @@ class ArtifactMetadata(BaseModel):
 
     path: str = Field(description="Relative to the workspace.")
     size: Count = Field(description="Bytes.")
-    mime_type: str = "application/octet-stream"
-    type: Literal["artifact", "log", "output"] = "artifact"
+    mime_type: str = Field(default="application/octet-stream", description="By the name's extension.")
+    type: Literal["artifact", "log", "output"] = Field(default="artifact", description="By the name's extension.")
 
 
 class ExecutionResult(BaseModel):
@@ -158,20 +164,22 @@ class ExecutionResult(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    execution_id: ExecutionId
-    status: ResultStatus
-    reason: Reason
+    execution_id: ExecutionId = Field(description="As in the request.")
+    status: ResultStatus = Field(description="How it went.")
+    reason: Reason = Field(description="Why, in one stable word.")
     message: str = Field(default="", description="The same in a sentence.")
-    stdout: str = ""
-    stderr: str = ""
-    stdout_truncated: bool = False
-    stderr_truncated: bool = False
+    stdout: str = Field(default="", description="The first 10 MiB; what is no UTF-8 is replaced.")
+    stderr: str = Field(default="", description="The first 10 MiB; what is no UTF-8 is replaced.")
+    stdout_truncated: bool = Field(default=False, description="Whether there was more.")
+    stderr_truncated: bool = Field(default=False, description="Whether there was more.")
     exit_code: ExitCode = Field(description="-1 on timeout and when the sandbox itself failed.")
     execution_time: Seconds = Field(description="Seconds.")
-    return_value: JsonValue = None
+    return_value: JsonValue = Field(
+        default=None, description="What the handler returned, or stood between the markers."
+    )
     metrics: ExecutionMetrics
-    artifacts: list[str] = Field(default_factory=list)
-    artifact_metadata: list[ArtifactMetadata] = Field(default_factory=list)
+    artifacts: list[str] = Field(default_factory=list, description="Paths of the files that it created or changed.")
+    artifact_metadata: list[ArtifactMetadata] = Field(default_factory=list, description="More about each of them.")
 
 
 class ExecutionAccepted(BaseModel):
@@ -179,9 +187,11 @@ class ExecutionAccepted(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    execution_id: ExecutionId
-    status: Literal["queued", "running", "success", "failed", "timeout", "error"]
-    message: str
+    execution_id: ExecutionId = Field(description="As in the request.")
+    status: Literal["queued", "running", "success", "failed", "timeout", "error"] = Field(
+        description="Where it is now; a repeated request may find it ended."
+    )
+    message: str = Field(description="The same in a sentence.")
 
 
 class ExecutionState(BaseModel):
@@ -189,13 +199,13 @@ class ExecutionState(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    execution_id: ExecutionId
-    state: Literal["queued", "running", "ended"]
+    execution_id: ExecutionId = Field(description="As in its request.")
+    state: Literal["queued", "running", "ended"] = Field(description="Where it is.")
     epoch: int | None = Field(
         default=None, description="The X-Controller-Epoch that it was sent with; null: no controller sent it."
     )
     attempt: int = Field(default=1, description="The X-Execution-Attempt that it was sent with.")
-    result: ExecutionResult | None = None
+    result: ExecutionResult | None = Field(default=None, description="How it ended, once it has.")
 
     @model_validator(mode="after")
     def _result_only_at_the_end(self) -> Self:
@@ -209,8 +219,8 @@ class Tombstone(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    execution_id: ExecutionId
-    state: Literal["absent"] = "absent"
+    execution_id: ExecutionId = Field(description="As in the path.")
+    state: Literal["absent"] = Field(default="absent", description="It was not known here.")
 
 
 class ExecutionList(BaseModel):
@@ -218,7 +228,7 @@ class ExecutionList(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    executions: list[ExecutionState]
+    executions: list[ExecutionState] = Field(description="Oldest first.")
 
 
 class Health(BaseModel):
@@ -226,14 +236,14 @@ class Health(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    status: Literal["healthy"] = "healthy"
-    version: str
-    uptime_seconds: float = Field(ge=0)
-    active_executions: int = Field(ge=0)
+    status: Literal["healthy"] = Field(default="healthy", description="It takes work.")
+    version: str = Field(description="Of the executor.")
+    uptime_seconds: float = Field(ge=0, description="Since its start.")
+    active_executions: int = Field(ge=0, description="Those that run or wait.")
     unsent_reports: int = Field(
         default=0, ge=0, description="Results that the Control Plane has not taken yet; they go with this executor."
     )
-    isolation: IsolationLevel
+    isolation: IsolationLevel = Field(description="How strong its sandboxes are.")
     limits_enforcement: LimitsEnforcement = Field(
         default="watchdog",
         description="What holds the memory, processes and CPU of a run: a cgroup of its own, or the executor's looks.",
@@ -250,8 +260,8 @@ class Unhealthy(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    status: Literal["unhealthy"] = "unhealthy"
-    reason: str
+    status: Literal["unhealthy"] = Field(default="unhealthy", description="It takes no work.")
+    reason: str = Field(description="Why.")
 
 
 def request_digest_fields(request: ExecutionRequest) -> dict[str, Any]:

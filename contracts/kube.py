@@ -79,9 +79,11 @@ ByteQuantity = Annotated[str, Field(max_length=20, json_schema_extra=_QUANTITY_R
 class Condition(KubeModel):
     """One ``metav1.Condition``."""
 
-    type: str = Field(max_length=316)
-    status: Literal["True", "False", "Unknown"]
+    type: str = Field(max_length=316, description="What it speaks of; there is one of each.")
+    status: Literal["True", "False", "Unknown"] = Field(description="Whether that is so.")
     reason: str = Field(max_length=1024, description="Stable, one word, CamelCase.")
     message: str = Field(default="", max_length=32_768, description="What happened, for a person.")
-    last_transition_time: Timestamp
-    observed_generation: int | None = Field(default=None, ge=0)
+    last_transition_time: Timestamp = Field(description="When its status changed last.")
+    observed_generation: int | None = Field(
+        default=None, ge=0, description="The metadata.generation that it was judged by."
+    )

@@ -20,16 +20,16 @@ Quantities = dict[str, Annotated[str | int, Field(json_schema_extra=_INT_OR_STRI
 class LabelSelectorRequirement(KubeModel):
     """One expression of a ``metav1.LabelSelector``."""
 
-    key: str = Field(max_length=317)
-    operator: Literal["In", "NotIn", "Exists", "DoesNotExist"]
-    values: list[str] | None = None
+    key: str = Field(max_length=317, description="The label.")
+    operator: Literal["In", "NotIn", "Exists", "DoesNotExist"] = Field(description="How key and values relate.")
+    values: list[str] | None = Field(default=None, description="For In and NotIn.")
 
 
 class LabelSelector(KubeModel):
     """A ``metav1.LabelSelector``; an empty one selects everything."""
 
-    match_labels: dict[str, str] | None = None
-    match_expressions: list[LabelSelectorRequirement] | None = None
+    match_labels: dict[str, str] | None = Field(default=None, description="Labels that it has, with these values.")
+    match_expressions: list[LabelSelectorRequirement] | None = Field(default=None, description="All of which hold.")
 
 
 class Isolation(KubeModel):
@@ -45,15 +45,15 @@ class Isolation(KubeModel):
 class ResourceRequirements(KubeModel):
     """Requests and limits of the executor container, as in a pod."""
 
-    requests: Quantities | None = None
-    limits: Quantities | None = None
+    requests: Quantities | None = Field(default=None, description="What the scheduler sets aside for each pod.")
+    limits: Quantities | None = Field(default=None, description="What a pod may use; its Executions share the memory.")
 
 
 class PoolEnvVar(KubeModel):
     """An environment variable of the executor container. User code does not see it."""
 
-    name: Literal["LOG_LEVEL", "DEBUG", "TZ"]
-    value: str = Field(max_length=bounds.MAX_ENV_VALUE_BYTES)
+    name: Literal["LOG_LEVEL", "DEBUG", "TZ"] = Field(description="One of those that change nothing for user code.")
+    value: str = Field(max_length=bounds.MAX_ENV_VALUE_BYTES, description="Its value.")
 
 
 ISOLATION_ANNOTATIONS: Final = (
@@ -79,34 +79,47 @@ _ANNOTATION_RULE: Final = (
 class PodTemplate(KubeModel):
     """Where the pods run. Nothing here touches isolation."""
 
-    labels: dict[str, str] | None = None
-    annotations: dict[str, str] | None = Field(default=None, max_length=64, json_schema_extra=cel(_ANNOTATION_RULE))
-    node_selector: dict[str, str] | None = None
-    tolerations: list[FreeObject] | None = None
-    affinity: FreeObject | None = None
-    topology_spread_constraints: list[FreeObject] | None = None
-    priority_class_name: DnsName | None = None
-    image_pull_secrets: list[DnsName] | None = None
+    labels: dict[str, str] | None = Field(default=None, description="Labels of the pods, beside the operator's.")
+    annotations: dict[str, str] | None = Field(
+        default=None,
+        max_length=64,
+        description="Annotations of the pods; none that a runtime reads as isolation.",
+        json_schema_extra=cel(_ANNOTATION_RULE),
+    )
+    node_selector: dict[str, str] | None = Field(default=None, description="As in a pod.")
+    tolerations: list[FreeObject] | None = Field(default=None, description="As in a pod.")
+    affinity: FreeObject | None = Field(default=None, description="As in a pod.")
+    topology_spread_constraints: list[FreeObject] | None = Field(default=None, description="As in a pod.")
+    priority_class_name: DnsName | None = Field(default=None, description="As in a pod.")
+    image_pull_secrets: list[DnsName] | None = Field(
+        default=None, description="Names of Secrets in the operator's namespace."
+    )
 
 
 class PoolLimits(KubeModel):
     """Upper bounds for Executions of this pool; one that asks for more is Rejected."""
 
-    timeout_seconds: int | None = Field(default=None, ge=bounds.MIN_TIMEOUT_S, le=bounds.MAX_TIMEOUT_S)
-    memory: ByteQuantity | None = None
-    cpu_seconds: int | None = Field(default=None, ge=1, le=86_400)
-    processes: int | None = Field(default=None, ge=1, le=32_768)
-    open_files: int | None = Field(default=None, ge=16, le=1_048_576)
-    file_size: ByteQuantity | None = None
-    workspace: ByteQuantity | None = None
-    workspace_entries: int | None = Field(default=None, ge=1, le=bounds.MAX_WORKSPACE_ENTRIES)
-    tmp: ByteQuantity | None = None
+    timeout_seconds: int | None = Field(
+        default=None, ge=bounds.MIN_TIMEOUT_S, le=bounds.MAX_TIMEOUT_S, description="Of spec.timeoutSeconds."
+    )
+    memory: ByteQuantity | None = Field(default=None, description="Of spec.resources.memory.")
+    cpu_seconds: int | None = Field(default=None, ge=1, le=86_400, description="Of spec.resources.cpuSeconds.")
+    processes: int | None = Field(default=None, ge=1, le=32_768, description="Of spec.resources.processes.")
+    open_files: int | None = Field(default=None, ge=16, le=1_048_576, description="Of spec.resources.openFiles.")
+    file_size: ByteQuantity | None = Field(default=None, description="Of spec.resources.fileSize.")
+    workspace: ByteQuantity | None = Field(default=None, description="Of spec.resources.workspace.")
+    workspace_entries: int | None = Field(
+        default=None, ge=1, le=bounds.MAX_WORKSPACE_ENTRIES, description="Of spec.resources.workspaceEntries."
+    )
+    tmp: ByteQuantity | None = Field(default=None, description="Of spec.resources.tmp.")
 
 
 class PoolDefaults(KubeModel):
     """What an Execution of this pool gets for what it leaves out."""
 
-    ttl_seconds_after_finished: int | None = Field(default=None, ge=0, le=31_536_000)
+    ttl_seconds_after_finished: int | None = Field(
+        default=None, ge=0, le=31_536_000, description="Of spec.ttlSecondsAfterFinished; kept for ever without either."
+    )
     resources: ExecutionResources | None = None
 
 
@@ -116,9 +129,11 @@ class ExecutorPoolSpec(KubeModel):
     allowed_namespaces: LabelSelector | None = Field(
         default=None, description="Namespaces whose Executions may use the pool; all when left out."
     )
-    replicas: int = Field(default=1, ge=0, le=10_000)
+    replicas: int = Field(default=1, ge=0, le=10_000, description="Executor pods.")
     image: str | None = Field(default=None, max_length=1024, description="Default: the operator's executor image.")
-    image_pull_policy: Literal["Always", "IfNotPresent", "Never"] | None = None
+    image_pull_policy: Literal["Always", "IfNotPresent", "Never"] | None = Field(
+        default=None, description="As in a pod. Default: the operator's."
+    )
     concurrency: int = Field(default=4, ge=1, le=256, description="Executions at a time in each pod.")
     warm_sandboxes: int | None = Field(
         default=None,
@@ -142,6 +157,7 @@ class ExecutorPoolSpec(KubeModel):
     env: list[PoolEnvVar] | None = Field(
         default=None,
         max_length=16,
+        description="Environment variables of the executor container; user code does not see them.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
     )
     pod_template: PodTemplate | None = None
@@ -152,14 +168,14 @@ class ExecutorPoolSpec(KubeModel):
 class PoolContainer(KubeModel):
     """One run of an executor container: running, or ended and not yet told to the Control Plane."""
 
-    pod_name: str
-    pod_uid: str
+    pod_name: str = Field(description="Its pod.")
+    pod_uid: str = Field(description="The uid of that pod.")
     container_id: str = Field(description="As the container runtime names it; differs after every restart.")
-    port: int = Field(ge=1, le=65_535)
-    ready_time: Timestamp | None = None
-    exit_time: Timestamp | None = None
-    exit_code: int | None = None
-    exit_reason: ExitReason | None = None
+    port: int = Field(ge=1, le=65_535, description="Where its executor listens.")
+    ready_time: Timestamp | None = Field(default=None, description="When it took work first.")
+    exit_time: Timestamp | None = Field(default=None, description="When it ended.")
+    exit_code: int | None = Field(default=None, description="As the kubelet or the executor says; -1 when nobody does.")
+    exit_reason: ExitReason | None = Field(default=None, description="How it ended.")
     reported: Literal["Ready", "Exited"] | None = Field(
         default=None, description="What the Control Plane has heard of it last."
     )
@@ -171,13 +187,15 @@ MAX_STATUS_CONTAINERS: Final = 500
 class ExecutorPoolStatus(KubeModel):
     """What the pool has, for people and for ``/scale``."""
 
-    observed_generation: int | None = Field(default=None, ge=0)
-    replicas: int = Field(default=0, ge=0)
-    ready_replicas: int = Field(default=0, ge=0)
-    busy_slots: int = Field(default=0, ge=0)
-    free_slots: int = Field(default=0, ge=0)
-    queued: int = Field(default=0, ge=0)
-    selector: str | None = None
+    observed_generation: int | None = Field(
+        default=None, ge=0, description="The metadata.generation that was acted on last."
+    )
+    replicas: int = Field(default=0, ge=0, description="Pods that there are.")
+    ready_replicas: int = Field(default=0, ge=0, description="Pods that take work.")
+    busy_slots: int = Field(default=0, ge=0, description="Executions that run.")
+    free_slots: int = Field(default=0, ge=0, description="Executions that could begin at once.")
+    queued: int = Field(default=0, ge=0, description="Executions that wait for a slot.")
+    selector: str | None = Field(default=None, description="Selects the pods, for the scale subresource.")
     isolation: str | None = Field(default=None, description="The weakest level that a ready pod reports.")
     containers: list[PoolContainer] | None = Field(
         default=None,
@@ -186,5 +204,6 @@ class ExecutorPoolStatus(KubeModel):
     )
     conditions: list[Condition] | None = Field(
         default=None,
+        description="Available: a pod takes work. Degraded: something is wrong, and what.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
     )

@@ -179,23 +179,31 @@ def _add_request_body(document: dict[str, Any]) -> None:
     body = {"schema": {"$ref": "#/components/schemas/ExecutionRequest"}, "example": REQUEST_EXAMPLE}
     operation["requestBody"] = {"required": True, "content": {"application/json": body}}
     prefer = {"type": "string", "example": PREFER_ASYNC}
-    operation["parameters"] = [{"name": "Prefer", "in": "header", "required": False, "schema": prefer}]
+    words = f"{PREFER_ASYNC}: answers 202 at once."
+    operation["parameters"] = [
+        {"name": "Prefer", "in": "header", "required": False, "description": words, "schema": prefer}
+    ]
 
 
 def _fencing_headers(begins: bool) -> list[dict[str, Any]]:
     """All of them where something begins. Elsewhere the summary names the attempt: with two optional headers and no
     body schemathesis invents a third, and wants that refused."""
-    found: list[dict[str, Any]] = [_number_header(EPOCH_HEADER, MAX_EPOCH)]
+    epoch = _number(MAX_EPOCH)
+    found = [_header(EPOCH_HEADER, "Which leader asks: a smaller number than before is refused.", epoch)]
     if begins:
         run = {"type": "string", "pattern": RUN_ID_PATTERN}
-        found.append({"name": RUN_HEADER, "in": "header", "required": False, "schema": run})
-        found.append(_number_header(ATTEMPT_HEADER, MAX_ATTEMPT))
+        found.append(_header(RUN_HEADER, "Which run of the executor is meant: another one refuses it.", run))
+        attempt = _number(MAX_ATTEMPT)
+        found.append(_header(ATTEMPT_HEADER, "Which attempt is meant; a later one is another run.", attempt))
     return found
 
 
-def _number_header(name: str, largest: int) -> dict[str, Any]:
-    schema = {"type": "integer", "minimum": 1, "maximum": largest}
-    return {"name": name, "in": "header", "required": False, "schema": schema}
+def _number(largest: int) -> dict[str, Any]:
+    return {"type": "integer", "minimum": 1, "maximum": largest}
+
+
+def _header(name: str, words: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"name": name, "in": "header", "required": False, "description": words, "schema": schema}
 
 
 def _bound_text(schema: dict[str, Any], bounds_of_text: Mapping[str, Any]) -> None:
@@ -216,6 +224,6 @@ def _drop_framework_errors(document: dict[str, Any]) -> None:
 def _give_example_id(operation: dict[str, Any]) -> None:
     for parameter in operation.get("parameters", ()):
         if parameter["name"] == "execution_id":
-            parameter["example"] = EXECUTION_ID_EXAMPLE
+            parameter.update(description="The id that it was sent with.", example=EXECUTION_ID_EXAMPLE)
         elif parameter["name"] == "path":
-            parameter["example"] = "out/report.csv"
+            parameter.update(description="Relative to the workspace.", example="out/report.csv")

@@ -1,10 +1,14 @@
 """The security page says of RBAC and of the seccomp profile what is really installed."""
 
 import re
+import shlex
+from pathlib import Path
+
+import pytest
 
 from deploy.seccomp.calls import REFUSED
 from deploy.seccomp.profile import SANDBOX_BUILDING
-from tests.unit.chart.conftest import REPOSITORY, Manifest, Render
+from tests.unit.chart.conftest import KUBERNETES_VERSION, REPOSITORY, Manifest, Render, RunHelm
 
 SECURITY = (REPOSITORY / "docs" / "security.md").read_text()
 INSTALL = (REPOSITORY / "docs" / "install.md").read_text()
@@ -60,3 +64,34 @@ def test_commands_name_files_and_roles_that_exist(render: Render) -> None:
         assert (REPOSITORY / path).exists(), path
     roles = {role["metadata"]["name"] for role in render().all("ClusterRole")}
     assert set(re.findall(r"--clusterrole=([\w-]+)", INSTALL)) <= roles
+
+
+def helm_commands() -> list[tuple[Path, list[str]]]:
+    """Each ``helm install`` and ``helm upgrade`` in a block of commands of the pages, word by word."""
+    found = []
+    for page in sorted((REPOSITORY / "docs").rglob("*.md")):
+        for block in re.findall(r"^```(?:sh|console)[^\n]*\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL):
+            for line in block.replace("\\\n", " ").splitlines():
+                if re.match(r"(?:\$ )?helm (?:install|upgrade) ", line):
+                    found.append((page, shlex.split(line.removeprefix("$ "), comments=True)))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("page", "words"), helm_commands(), ids=lambda value: value.stem if isinstance(value, Path) else ""
+)
+def test_the_chart_takes_what_helm_is_told_in_the_pages(page: Path, words: list[str], run_helm: RunHelm) -> None:
+    words = ["deploy/helm/sandbox-executor" if word == "…" else word for word in words]
+    sets = [
+        word
+        for flag, value in zip(words, words[1:], strict=False)
+        if flag.startswith("--set")
+        for word in (flag, value)
+    ]
+    assert "deploy/helm/sandbox-executor" in words
+    ended = run_helm("template", "x", "deploy/helm/sandbox-executor", "--kube-version", KUBERNETES_VERSION, *sets)
+    assert ended.returncode == 0, f"{page}: {ended.stderr}"
+
+
+def test_commands_for_helm_are_found() -> None:
+    assert len(helm_commands()) >= 6

@@ -102,7 +102,8 @@ def test_each_alert_has_a_page_that_says_what_to_do_and_each_page_an_alert() -> 
 
 def commands() -> list[str]:
     """Every line of the runbooks' blocks."""
-    blocks = [block for path in RUNBOOKS.glob("*.md") for block in re.findall(r"```\n(.*?)```", path.read_text(), re.S)]
+    fence = re.compile(r"^```sh[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+    blocks = [block for path in RUNBOOKS.glob("*.md") for block in fence.findall(path.read_text())]
     return [line for block in blocks for line in block.splitlines()]
 
 
