@@ -18,10 +18,10 @@ from typing import Final
 
 from executor_runtime.sandbox.argv import Start, build_holder_argv
 from executor_runtime.sandbox.descriptors import Descriptors
+from executor_runtime.sandbox.drain import Drain
 from executor_runtime.sandbox.header import Ends
 from executor_runtime.sandbox.model import Isolation
 from executor_runtime.sandbox.process import (
-    Drain,
     Exit,
     Spent,
     is_alive,

@@ -7,8 +7,8 @@ import re
 
 from executor_runtime.sandbox.argv import WORKSPACE
 from executor_runtime.sandbox.disk import DiskUsage
+from executor_runtime.sandbox.drain import Drain
 from executor_runtime.sandbox.model import Ending, Overrun, RawRun, Stream, Usage
-from executor_runtime.sandbox.process import Drain
 from executor_runtime.sandbox.run import Run
 from executor_runtime.sandbox.start import EXITED, FAILED, STARTED
 from executor_runtime.sandbox.volume import overrun

@@ -22,9 +22,10 @@ from contracts.pool import IsolationMode
 from executor_runtime.sandbox.argv import ALTERNATIVES, USR, build_argv
 from executor_runtime.sandbox.cgroup import prepare
 from executor_runtime.sandbox.descriptors import Descriptors
+from executor_runtime.sandbox.drain import Drain
 from executor_runtime.sandbox.errors import BwrapMissing, CgroupUnavailable, IsolationUnavailable, SetuidBwrap
 from executor_runtime.sandbox.model import MIB, Isolation, build_start
-from executor_runtime.sandbox.process import Drain, Process
+from executor_runtime.sandbox.process import Process
 from executor_runtime.sandbox.sources import BindSource
 
 if TYPE_CHECKING:

@@ -13,18 +13,13 @@ import os
 import re
 import signal
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from resource import struct_rusage
 from typing import Final, Self
 
 from executor_runtime.sandbox.tree import children_of, parent_of
 
-_READ_BYTES: Final = 1_048_576
-_SMALL_READ_BYTES: Final = 4096
-_PAUSE_S: Final = 0.01
-"""Between two reads of a stream that is over its bound, or that comes in small pieces: user code cannot keep the event
-loop busy by writing. A byte a write, each a packet of its own (pipe(2), O_DIRECT), took more than half a CPU."""
 _COUNT_WAIT_S: Final = 0.05
 """For process 1 to end and count the tree; much less than the 100 ms that a timeout may be late."""
 _KILL_WAIT_S: Final = 2.0
@@ -54,66 +49,6 @@ class Exit:
 
     code: int
     spent: Spent = Spent()
-
-
-class Drain:
-    """Reads one pipe to its end and keeps at most ``limit`` bytes, whatever is written.
-
-    ``is_ours``: user code has no end of it, so each word of it is read at once.
-    """
-
-    def __init__(self, descriptor: int, limit: int, *, is_ours: bool = False) -> None:
-        self.kept = bytearray()
-        self.total_bytes = 0
-        self.on_data: Callable[[], None] | None = None
-        self.on_end: Callable[[], None] | None = None
-        """When the last writer is gone."""
-        self._descriptor, self._limit, self._is_ours = descriptor, limit, is_ours
-        self._loop = asyncio.get_running_loop()
-        self._timer: asyncio.TimerHandle | None = None
-        self._loop.add_reader(descriptor, self._on_readable)
-
-    @property
-    def truncated(self) -> bool:
-        """Whether more came than is kept."""
-        return self.total_bytes > len(self.kept)
-
-    def _on_readable(self) -> None:
-        before = self.total_bytes
-        more = self._read_once()
-        if not more:
-            self._loop.remove_reader(self._descriptor)
-            if self.on_end is not None:
-                self.on_end()
-        elif not self._is_ours and (self.truncated or self.total_bytes - before < _SMALL_READ_BYTES):
-            self._loop.remove_reader(self._descriptor)
-            self._timer = self._loop.call_later(_PAUSE_S, self._resume)
-
-    def _resume(self) -> None:
-        self._timer = None
-        self._loop.add_reader(self._descriptor, self._on_readable)
-
-    def _read_once(self) -> bool:
-        """Whether there may be more later."""
-        try:
-            data = os.read(self._descriptor, _SMALL_READ_BYTES if self._is_ours else _READ_BYTES)
-        except BlockingIOError:
-            return True
-        self.total_bytes += len(data)
-        self.kept += data[: max(self._limit - len(self.kept), 0)]
-        if data and self.on_data is not None:
-            self.on_data()
-        return bool(data)
-
-    def finish(self) -> None:
-        """Takes what is left in the pipe once every writer is gone, and stops."""
-        self._loop.remove_reader(self._descriptor)
-        if self._timer is not None:
-            self._timer.cancel()
-        before = -1
-        while self.total_bytes != before:  # ends at the end of the pipe, and also if some writer is not gone
-            before = self.total_bytes
-            self._read_once()
 
 
 class Process:

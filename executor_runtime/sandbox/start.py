@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Final
 from contracts import bounds
 from executor_runtime.sandbox.argv import build_argv
 from executor_runtime.sandbox.descriptors import Descriptors
+from executor_runtime.sandbox.drain import Drain
 from executor_runtime.sandbox.forking import ENDS, INFO_FD, ForkedProcess, ForkServer, Request
 from executor_runtime.sandbox.header import Ends, build_header, build_setup
 from executor_runtime.sandbox.model import Isolation, Job, build_start
 from executor_runtime.sandbox.placement import Gate
-from executor_runtime.sandbox.process import Drain, Process
+from executor_runtime.sandbox.process import Process
 from executor_runtime.sandbox.sources import check_sources
 
 if TYPE_CHECKING:

@@ -23,6 +23,19 @@ def test_output_over_the_bound_is_dropped_and_flagged(full: Driver, stream: str)
     assert run.result[f"{other}_truncated"] is False
 
 
+@pytest.mark.parametrize("piece", [65536, 1000])
+def test_much_output_through_a_small_pipe_comes_in_time(full: Driver, piece: int) -> None:
+    """As all pipes are where the uid's are over pipe-user-pages-soft; once in 10 ms, each would take a minute."""
+    code = (
+        f"import fcntl, os\nPIECE = b'x' * {piece}\ndef handler(event):\n"
+        f"  size = fcntl.fcntl(1, fcntl.F_SETPIPE_SZ, 4096)\n"
+        f"  for _ in range({2 * STREAM_BYTES // piece}): os.write(1, PIECE)\n  return size"
+    )
+    run = full.run(code, timeout_s=20)
+    assert run.result["return_value"] == 4096
+    assert run.stdout == "x" * STREAM_BYTES
+
+
 def test_output_of_exactly_the_bound_is_not_flagged(full: Driver) -> None:
     run = full.run(f"import sys\nsys.stdout.write('x' * {STREAM_BYTES})\ndef handler(event): pass")
     assert len(run.stdout) == STREAM_BYTES

@@ -18,11 +18,11 @@ from typing import Any, Final
 from contracts.executor_api import ArtifactMetadata, ExecutionResult
 from executor_runtime import artifacts, capture, progress, service, workspace
 from executor_runtime.artifacts import ArtifactNotFound, OpenArtifact, Snapshot
-from executor_runtime.sandbox import process
+from executor_runtime.sandbox import drain, process
 from executor_runtime.sandbox import start as starting
+from executor_runtime.sandbox.drain import Drain
 from executor_runtime.sandbox.errors import WorkspaceError
 from executor_runtime.sandbox.model import Ending, Job, RawRun
-from executor_runtime.sandbox.process import Drain
 from executor_runtime.sandbox.run import Run
 from executor_runtime.sandbox.volume import VolumeWatch
 from executor_runtime.workspace import Workspace, Workspaces
@@ -67,7 +67,7 @@ def _output_bound() -> None:
 
 
 def _read_pause() -> None:
-    replace(process, "_SMALL_READ_BYTES", 0)
+    replace(drain, "_SMALL_READ_BYTES", 0)
 
 
 def _exit_status() -> None:

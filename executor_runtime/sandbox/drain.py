@@ -1,0 +1,108 @@
+"""Reads what comes out of a sandbox, and sees to it that user code cannot keep the executor busy by writing.
+
+A read costs the event loop 50 to 100 µs, whatever it brings. So after one that brought little, and after each one of a
+stream of which nothing more is kept, the reader pauses: the longer, the less came for the cost, and the more readers
+pause at the same time. A pause is never so long that a full pipe of any size (4 KiB, where the uid's pipes are over
+pipe-user-pages-soft, see pipe(7)) makes an honest program with much output run out of time.
+"""
+
+import asyncio
+import os
+from collections.abc import Callable
+from typing import ClassVar, Final
+
+_READ_BYTES: Final = 1_048_576
+_CONTROL_READ_BYTES: Final = 4096
+_SMALL_READ_BYTES: Final = 2048
+"""A pipe of one page is fuller than that when it takes no more, however long each write is: those of at most a page are
+not divided (pipe(7)). A byte a write, each a packet of its own (pipe(2), O_DIRECT), took more than half a CPU."""
+_SHORT_PAUSE_S: Final = 0.001
+"""The least that the event loop can wait (it counts milliseconds)."""
+_LONG_PAUSE_S: Final = 0.01
+_DROPPED_BYTES_PER_S: Final = 100 * 1_048_576
+"""Of one stream, once nothing more is kept."""
+_SHARE: Final = 4
+"""Streams that may be read as fast as one alone; more of them share what these may take."""
+
+
+class Drain:
+    """Reads one pipe to its end and keeps at most ``limit`` bytes, whatever is written.
+
+    ``is_ours``: user code has no end of it, so each word of it is read at once.
+    """
+
+    pausing: ClassVar[int] = 0
+    """How many of all are between two reads now."""
+
+    def __init__(self, descriptor: int, limit: int, *, is_ours: bool = False) -> None:
+        self.kept = bytearray()
+        self.total_bytes = 0
+        self.on_data: Callable[[], None] | None = None
+        self.on_end: Callable[[], None] | None = None
+        """When the last writer is gone."""
+        self._descriptor, self._limit, self._is_ours = descriptor, limit, is_ours
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._pause_s = 0.0
+        self._loop.add_reader(descriptor, self._on_readable)
+
+    @property
+    def truncated(self) -> bool:
+        """Whether more came than is kept."""
+        return self.total_bytes > len(self.kept)
+
+    def finish(self) -> None:
+        """Takes what is left in the pipe once every writer is gone, and stops."""
+        self._loop.remove_reader(self._descriptor)
+        self._end_pause()
+        while self._read_once():  # ends at the end of the pipe, and also if some writer is not gone
+            pass
+
+    def _on_readable(self) -> None:
+        read_bytes = self._read_once()
+        if read_bytes == 0:
+            self._loop.remove_reader(self._descriptor)
+            if self.on_end is not None:
+                self.on_end()
+        elif read_bytes is not None and not self._is_ours:
+            self._pause_s = find_pause(read_bytes, self._pause_s, is_dropped=self.truncated)
+            if self._pause_s:
+                self._pause()
+
+    def _pause(self) -> None:
+        self._loop.remove_reader(self._descriptor)
+        Drain.pausing += 1
+        self._timer = self._loop.call_later(self._pause_s * max(1, Drain.pausing / _SHARE), self._resume)
+
+    def _resume(self) -> None:
+        self._end_pause()
+        self._loop.add_reader(self._descriptor, self._on_readable)
+
+    def _end_pause(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+            Drain.pausing -= 1
+
+    def _read_once(self) -> int | None:
+        """How many bytes came: 0 at the end, None where there are none now."""
+        try:
+            data = os.read(self._descriptor, _CONTROL_READ_BYTES if self._is_ours else _READ_BYTES)
+        except BlockingIOError:
+            return None
+        self.total_bytes += len(data)
+        self.kept += data[: max(self._limit - len(self.kept), 0)]
+        if data and self.on_data is not None:
+            self.on_data()
+        return len(data)
+
+
+def find_pause(read_bytes: int, last_pause_s: float, *, is_dropped: bool) -> float:
+    """Seconds until the next read of a stream alone, after one that brought so much and after the pause before that.
+
+    ``is_dropped``: nothing more of it is kept. What comes in small pieces is read at most a hundred times a second, but
+    only once it has come so for a while: a pipe may have been empty because it is small, and was read just now.
+    """
+    if read_bytes < _SMALL_READ_BYTES:
+        return min(max(2 * last_pause_s, _SHORT_PAUSE_S), _LONG_PAUSE_S)
+    return max(read_bytes / _DROPPED_BYTES_PER_S, _SHORT_PAUSE_S) if is_dropped else 0.0
