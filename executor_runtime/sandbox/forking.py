@@ -22,10 +22,14 @@ from executor_runtime.sandbox.drain import Drain
 from executor_runtime.sandbox.header import Ends
 from executor_runtime.sandbox.model import Isolation
 from executor_runtime.sandbox.process import (
+    COUNT_WAIT_S,
+    INIT_WAIT_S,
+    KILL_WAIT_S,
     Exit,
     Spent,
     is_alive,
     kill_children,
+    kill_in_turn,
     open_child,
     send_kill,
     wait_for_end,
@@ -50,9 +54,6 @@ _KEEPER: Final = re.compile(rb"^keeper (\d{1,7})$", re.MULTILINE)
 _INIT: Final = re.compile(rb"^init (\d{1,7})$", re.MULTILINE)
 _REAPED: Final = re.compile(rb"^reaped (-?\d{1,3}) (\d{1,18}) (\d{1,18}) (\d{1,18})$", re.MULTILINE)
 _FAILED: Final = re.compile(rb"^failed (.*)$", re.MULTILINE)
-_COUNT_WAIT_S: Final = 0.05
-_KILL_WAIT_S: Final = 2.0
-_INIT_WAIT_S: Final = 1.0
 
 
 class ForkServer:
@@ -188,15 +189,11 @@ class ForkedProcess:
         """
         if not self.exited.done():
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._init_known.wait(), _INIT_WAIT_S)
+                await asyncio.wait_for(self._init_known.wait(), INIT_WAIT_S)
         if self.init_pid is not None and not self.exited.done() and is_alive(self._init_pidfd):
             kill_children(self.init_pid)
-            await asyncio.wait({self.exited}, timeout=_COUNT_WAIT_S)
-        for descriptor in (self._init_pidfd, self._keeper_pidfd):
-            if descriptor >= 0 and not self.exited.done():
-                send_kill(descriptor)
-                await asyncio.wait({self.exited}, timeout=_KILL_WAIT_S)
-        return self.exited.done()
+            await asyncio.wait({self.exited}, timeout=COUNT_WAIT_S)
+        return await kill_in_turn((self._init_pidfd, self._keeper_pidfd), self.exited)
 
     async def end(self) -> None:
         """Kills what still runs, and waits; the keeper has ended then, too."""
@@ -206,9 +203,9 @@ class ForkedProcess:
             # Where the keeper was killed, process 1 is told to end only after the keeper's end was seen here. Nothing
             # of this run may go on when somebody concludes that it has not begun.
             send_kill(self._init_pidfd)
-            await wait_for_end(self._init_pidfd, _KILL_WAIT_S)
+            await wait_for_end(self._init_pidfd, KILL_WAIT_S)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._gone.wait(), _KILL_WAIT_S)
+            await asyncio.wait_for(self._gone.wait(), KILL_WAIT_S)
         if self._keeper_pidfd >= 0 and not self._gone.is_set():
             send_kill(self._keeper_pidfd)
 

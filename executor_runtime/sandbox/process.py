@@ -13,17 +13,19 @@ import os
 import re
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from resource import struct_rusage
 from typing import Final, Self
 
 from executor_runtime.sandbox.tree import children_of, parent_of
 
-_COUNT_WAIT_S: Final = 0.05
+COUNT_WAIT_S: Final = 0.05
 """For process 1 to end and count the tree; much less than the 100 ms that a timeout may be late."""
-_KILL_WAIT_S: Final = 2.0
-_INFO_WAIT_S: Final = 1.0
+KILL_WAIT_S: Final = 2.0
+"""For the kernel to end what is killed."""
+INIT_WAIT_S: Final = 1.0
+"""For process 1 to be known."""
 _CHILD_PID: Final = re.compile(rb'"child-pid": (\d{1,7})\b')
 
 log = logging.getLogger(__name__)
@@ -109,20 +111,16 @@ class Process:
         not count what it kills with a namespace) and exits. Then process 1, then bwrap.
         """
         with contextlib.suppress(TimeoutError):  # bwrap tells the pid before it lets process 1 go on
-            await asyncio.wait_for(self._init_known.wait(), _INFO_WAIT_S)
+            await asyncio.wait_for(self._init_known.wait(), INIT_WAIT_S)
         if self.init_pid is not None and not self.exited.done():
             kill_children(self.init_pid)
-            await asyncio.wait({self.exited}, timeout=_COUNT_WAIT_S)
+            await asyncio.wait({self.exited}, timeout=COUNT_WAIT_S)
         elif not self.exited.done():
             # What is to be process 1 waits for bwrap's word, and is told to die with bwrap only after that: left alone
             # it would wait for ever, with our pipes open.
             signal.pidfd_send_signal(self._pidfd, signal.SIGSTOP)
             kill_children(self._popen.pid)
-        for descriptor in (self.init_pidfd, self._pidfd):
-            if descriptor >= 0 and not self.exited.done():
-                send_kill(descriptor)
-                await asyncio.wait({self.exited}, timeout=_KILL_WAIT_S)
-        return self.exited.done()
+        return await kill_in_turn((self.init_pidfd, self._pidfd), self.exited)
 
     async def end(self) -> None:
         """Kills what still runs, and waits."""
@@ -146,6 +144,15 @@ def send_kill(pidfd: int) -> None:
     """To a process that may have ended."""
     with contextlib.suppress(ProcessLookupError):
         signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+
+
+async def kill_in_turn(pidfds: Iterable[int], exited: asyncio.Future[Exit]) -> bool:
+    """One after the other (-1: there is none), until ``exited`` is done; whether it is, in the end."""
+    for pidfd in pidfds:
+        if pidfd >= 0 and not exited.done():
+            send_kill(pidfd)
+            await asyncio.wait({exited}, timeout=KILL_WAIT_S)
+    return exited.done()
 
 
 def is_alive(pidfd: int) -> bool:

@@ -18,7 +18,7 @@ from executor_runtime.sandbox.watchdog import FIRST_SAMPLE_S, Watchdog
 
 
 class Run:
-    """Begins when it is made. ``end`` must be awaited; what it has left is read after that (``outcome``)."""
+    """Begins when it is made. ``finish`` must be awaited; what it has left is read before that (``outcome``)."""
 
     def __init__(self, sandbox: Started, job: Job, cgroups: Cgroups | None) -> None:
         """Raises OSError when there is no memory for the job."""
@@ -33,6 +33,7 @@ class Run:
         self._watching: asyncio.Task[None] | None = None
         self.finished: asyncio.Future[None] = loop.create_future()
         """When process 1 has said that all of the run has ended, or has ended itself."""
+        self._is_over = False
         sandbox.give(job)
         sandbox.status.on_data = self._on_status
         sandbox.process.exited.add_done_callback(lambda _: self._finish())
@@ -60,8 +61,6 @@ class Run:
 
     async def wait(self, cancelled: asyncio.Event) -> Ending:
         """What ends it first."""
-        if cancelled.is_set():
-            return Ending.CANCELLED
         loop = asyncio.get_running_loop()
         cancel = asyncio.ensure_future(cancelled.wait())
         watching = loop.call_later(FIRST_SAMPLE_S, self._watch)  # a short run costs no task for it
@@ -102,15 +101,25 @@ class Run:
         for drain in (self.sandbox.stdout, self.sandbox.stderr, self.sandbox.returned):
             drain.finish()
 
+    async def finish(self) -> None:
+        """Ends it, and gives everything back."""
+        try:
+            await self.end()
+        finally:
+            self.sandbox.close()
+
     async def end(self) -> None:
-        """Kills what still runs and waits; nothing of it is left then. ``sandbox.close`` is still to be called."""
+        """Kills what still runs and waits; nothing of it is left then. ``finish`` is still to be awaited."""
+        if self._is_over:
+            return
         try:
             await self.sandbox.process.end()
             if self.placement is not None:
                 self.placement.kill()
                 await self.placement.finish()
         finally:
-            await self.sandbox.end()
+            self.sandbox.read_to_the_end()
+        self._is_over = True
 
     async def _wait_until_over(self) -> None:
         """Returns when the watchdog has something against it."""

@@ -25,7 +25,6 @@ from executor_runtime.sandbox.warm import WarmSandboxes
 if TYPE_CHECKING:
     from executor_runtime.workspace import Workspace, Workspaces
 
-_UP_TIMEOUT_S: Final = 10.0
 _MAX_ENDING: Final = 16
 """Sandboxes that are being taken down beside those that run: more, and the next run waits for one of them."""
 
@@ -153,14 +152,14 @@ class Sandbox:
         except OSError:  # not now; for want of descriptors, for example, which user code can bring about
             return None
         try:
-            if await started.wait_until_up(_UP_TIMEOUT_S):
+            if await started.wait_until_up():
                 return started
         except BaseException:
-            self._end_later(started.end(), started)
+            self._end_later(started.finish())
             raise
         if started.process.init_pid is None:  # else it was forked, and has ended for a reason of its own
             self._forks.doubt(started.complaint)
-        self._end_later(started.end(), started)
+        self._end_later(started.finish())
         return None
 
     def _start(self, workspace: "Workspace", tmp_bytes: int, server: ForkServer | None) -> Started:
@@ -171,12 +170,12 @@ class Sandbox:
 
     async def _run_in(self, started: Started, job: Job, cancelled: asyncio.Event) -> RawRun:
         if cancelled.is_set():
-            self._end_later(started.end(), started)
+            self._end_later(started.finish())
             return RawRun(Ending.CANCELLED, Usage())
         try:
             run = Run(started, job, self._isolation.cgroups)
         except BaseException as error:
-            self._end_later(started.end(), started)
+            self._end_later(started.finish())
             if not isinstance(error, OSError):
                 raise
             return RawRun(Ending.FAILED, Usage(), failure=f"the job cannot be handed over: {error.strerror}")
@@ -195,21 +194,13 @@ class Sandbox:
             return collect(run, ending, held, duration_s)
         finally:
             if started.has_ended:
-                self._end_later(run.end(), started)
+                self._end_later(run.finish())
             else:
-                await _uninterrupted(run.end())
-                started.close()
+                await _uninterrupted(run.finish())
 
-    def _end_later(self, ending: Coroutine[Any, Any, None], started: Started) -> None:
+    def _end_later(self, ending: Coroutine[Any, Any, None]) -> None:
         """Out of the answer's way: no process of the user's is left, only what bwrap has made for it."""
-
-        async def end() -> None:
-            try:
-                await ending
-            finally:
-                started.close()
-
-        task = asyncio.create_task(end(), name=f"end {started.workspace.path.name}")
+        task = asyncio.create_task(ending)
         self._ending.add(task)
         task.add_done_callback(self._ending.discard)
 

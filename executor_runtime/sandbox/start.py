@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 CONTROL_BYTES: Final = 65_536
 _RETURN_HEAD_BYTES: Final = 1024
+_UP_TIMEOUT_S: Final = 10.0
 _WAITING: Final = re.compile(rb"^waiting$", re.MULTILINE)
 _COUNTS: Final = rb" (\d{1,18}) (\d{1,18}) (\d{1,18}) (\d{1,18})"
 STARTED: Final = re.compile(rb"^started" + _COUNTS + _COUNTS + rb" (\d{1,18})$", re.MULTILINE)
@@ -35,7 +36,7 @@ EXITED: Final = re.compile(rb"^exited (\d{1,3}) (\d{1,3})" + _COUNTS + rb"\n", r
 
 
 class Started:
-    """One sandbox without a job, and the pipes that come out of it. ``end`` must be awaited, then ``close`` called."""
+    """One sandbox without a job, and the pipes that come out of it. ``finish`` must be awaited."""
 
     def __init__(
         self, isolation: Isolation, workspace: "Workspace", tmp_bytes: int, server: ForkServer | None = None
@@ -113,7 +114,7 @@ class Started:
 
     @property
     def has_begun(self) -> bool:
-        """Whether user code may have run: process 1 has said so."""
+        """Whether the user's process has said that all is prepared: what it does next is user code."""
         return STARTED.search(self.said_at_begin) is not None
 
     @property
@@ -138,29 +139,34 @@ class Started:
         self._descriptors.fill(self._job, build_header(self._isolation, job, is_forked=is_forked))
         self._descriptors.close(self._stdin, self._job)
 
-    async def wait_until_up(self, timeout_s: float) -> bool:
-        """Whether process 1 comes to wait for a job within the time."""
+    async def wait_until_up(self) -> bool:
+        """Whether process 1 comes to wait for a job, within 10 s."""
         said = asyncio.Event()
         self.status.on_data = said.set
         self.process.exited.add_done_callback(lambda _: said.set())
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(timeout_s):
+            async with asyncio.timeout(_UP_TIMEOUT_S):
                 await said.wait()
                 await self.process.wait_for_init()
         self.status.on_data = None
         return self.is_waiting
 
-    async def end(self) -> None:
-        """Kills what still runs, waits, and takes what is left in the pipes. ``close`` is still to be called."""
+    async def finish(self) -> None:
+        """Kills what still runs, waits, and gives everything back."""
         try:
             await self.process.end()
         finally:
-            for drain in (self.stdout, self.stderr, self.returned, self.status, self.info):
-                if drain is not None:
-                    drain.finish()
+            self.read_to_the_end()
+            self.close()
+
+    def read_to_the_end(self) -> None:
+        """Takes what is left in the pipes; to be called when nothing runs any more."""
+        for drain in (self.stdout, self.stderr, self.returned, self.status, self.info):
+            if drain is not None:
+                drain.finish()
 
     def close(self) -> None:
-        """Gives everything back, once ``end`` is over."""
+        """Gives everything back, once all is read."""
         self.process.close()
         self._descriptors.close_all()
 

@@ -19,7 +19,6 @@ from executor_runtime.sandbox.start import Started
 if TYPE_CHECKING:
     from executor_runtime.workspace import Workspace, Workspaces
 
-_UP_TIMEOUT_S: Final = 10.0
 _PAUSES_S: Final = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 """After so many starts in a row that failed: cold starts, which say why, remain."""
 
@@ -122,7 +121,7 @@ class WarmSandboxes:
             await asyncio.to_thread(self._remove, workspace)
             return False
         try:
-            is_up = await started.wait_until_up(_UP_TIMEOUT_S)
+            is_up = await started.wait_until_up()
         except asyncio.CancelledError:
             self._discard(started)
             raise
@@ -148,10 +147,7 @@ class WarmSandboxes:
 
     def _end(self, started: Started, then: Callable[[], None] = lambda: None) -> None:
         async def end() -> None:
-            try:
-                await started.end()
-            finally:
-                started.close()
+            await started.finish()
             await asyncio.to_thread(then)
 
         task = asyncio.create_task(end(), name=f"end {started.workspace.path.name}")
