@@ -126,6 +126,13 @@ class ExecutorPoolSpec(KubeModel):
         le=256,
         description="Sandboxes that each pod starts ahead of Executions, each for one; about 6 MB each. Default: 4.",
     )
+    warm_javascript: int | None = Field(
+        default=None,
+        ge=0,
+        le=64,
+        description="Sandboxes in which node waits, in each pod, while JavaScript is asked for (within five minutes); "
+        "about 40 MB each. Default: 1.",
+    )
     queue_limit: int = Field(default=10_000, ge=0, le=1_000_000, description="Executions that may wait for a slot.")
     isolation: Isolation = Field(default_factory=Isolation)
     drain_seconds: int = Field(

@@ -222,6 +222,8 @@ def _environment(pool: Pool, settings: Settings) -> list[Manifest]:
     }
     if pool.spec.warm_sandboxes is not None:
         literal["WARM_SANDBOXES"] = str(pool.spec.warm_sandboxes)
+    if pool.spec.warm_javascript is not None:
+        literal["WARM_JAVASCRIPT"] = str(pool.spec.warm_javascript)
     downward = {"POD_NAME": "metadata.name", "CONTAINER_ID": "metadata.uid"}
     return [
         *(variable.to_kube() for variable in pool.spec.env or ()),

@@ -122,9 +122,10 @@ class Metrics:
         for name, (text, ask) in gauges.items():
             self._watch(name, text, ask)
 
-    def watch_warm(self, ready: Callable[[], int]) -> None:
-        """Where the number of sandboxes that wait for code comes from."""
+    def watch_warm(self, ready: Callable[[], int], programs: Callable[[], int]) -> None:
+        """Where the numbers of sandboxes that wait for code come from: for any language, and for JavaScript."""
         self._watch("warm_sandboxes", "Sandboxes that are up and wait for code.", ready)
+        self._watch("warm_javascript", "Sandboxes in which node is up and waits for code.", programs)
 
     def watch_backlog(self, backlog: Backlog) -> None:
         """Where the size of the unsent reports comes from."""

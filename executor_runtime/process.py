@@ -201,8 +201,10 @@ class _Executor:
             workspaces, SYSTEM_CLOCK, settings.workspace_retention_seconds, settings.session_retention_seconds
         )
         self._upwards, self._lifecycle = self._build_upwards(settings, tokens.internal, redactor)
-        self._sandbox = Sandbox(isolation, workspaces, settings.warm_sandboxes, self._metrics.count_start)
-        self._metrics.watch_warm(lambda: self._sandbox.warm)
+        self._sandbox = Sandbox(
+            isolation, workspaces, settings.warm_sandboxes, settings.warm_javascript, self._metrics.count_start
+        )
+        self._metrics.watch_warm(lambda: self._sandbox.warm, lambda: self._sandbox.waiting_programs)
         self._metrics.name_isolation(isolation)
         self._service = Service(
             Parts(

@@ -281,7 +281,8 @@ class Service:
     async def _enter(self, request: ExecutionRequest) -> Workspace:
         """The session's workspace, else that of a sandbox that is up already, else a new one."""
         if request.session_id is None:
-            reserved = self._parts.sandbox.reserve(request.execution_id, Limits.from_request(request.limits))
+            limits = Limits.from_request(request.limits)
+            reserved = self._parts.sandbox.reserve(request.execution_id, limits, request.language, request.env_vars)
             if reserved is not None:
                 return reserved
         return await self._parts.retention.enter(request.execution_id, request.session_id)

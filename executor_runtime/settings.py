@@ -28,6 +28,7 @@ _MAX_FILE_BYTES: Final = 65_536
 _SHOWN_CHARS: Final = 60
 _MIN_CONCURRENT: Final = 2
 DEFAULT_WARM_SANDBOXES: Final = 4
+DEFAULT_WARM_JAVASCRIPT: Final = 1
 """Sandboxes that are started ahead of requests, about 6 MB of memory each; 0: none."""
 
 
@@ -114,6 +115,7 @@ class Settings(BaseSettings):
     results_path: Path = Field(default=Path("/tmp/results"), examples=["/tmp/results"])
     max_concurrent_executions: int = Field(default_factory=_default_concurrency, ge=1, le=256, examples=["4"])
     warm_sandboxes: int = Field(default=DEFAULT_WARM_SANDBOXES, ge=0, le=256, examples=["4"])
+    warm_javascript: int = Field(default=DEFAULT_WARM_JAVASCRIPT, ge=0, le=64, examples=["2"])
     isolation_mode: IsolationMode = Field(default="strict", examples=["strict"])
     container_id: str = Field(default_factory=socket.gethostname, max_length=253, examples=["executor-1"])
     pod_name: str = Field(default="", max_length=253, examples=["executor-default-7d4b9c-x2x9k"])

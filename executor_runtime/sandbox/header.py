@@ -6,7 +6,7 @@ Marshal, not JSON: importing ``json`` inside would take longer than starting the
 import json
 import marshal
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import JsonValue
 
@@ -14,6 +14,7 @@ from contracts import bounds
 from executor_runtime.sandbox.environment import build_environment
 from executor_runtime.sandbox.limits import build_rlimits
 from executor_runtime.sandbox.model import Isolation, Job
+from executor_runtime.sandbox.shape import Shape
 
 if TYPE_CHECKING:
     from executor_runtime.workspace import Workspace
@@ -34,10 +35,11 @@ class Ends:
     gate: int
 
 
-def build_setup(isolation: Isolation, workspace: "Workspace", ends: Ends, *, is_forked: bool) -> bytes:
-    """What it needs before there is a job: nothing in it is a request's."""
+def build_setup(isolation: Isolation, workspace: "Workspace", ends: Ends, shape: Shape, *, is_forked: bool) -> bytes:
+    """What it needs before there is a job: of a request there is nothing in it but what has a shape."""
     setup = {
         "is_forked": is_forked,
+        "program": _build_program(isolation, shape, is_forked),
         "workspace": (workspace.device, workspace.inode),
         "python_path": list(isolation.python_path),
         "status_fd": ends.status,
@@ -51,16 +53,32 @@ def build_setup(isolation: Isolation, workspace: "Workspace", ends: Ends, *, is_
 
 def build_header(isolation: Isolation, job: Job, *, is_forked: bool) -> bytes:
     """The job; ``code``, ``event`` and ``env`` are the request's."""
-    others = 2 if is_forked else 1  # process 1, and a holder
     header = {
         "language": job.language,
         "interpreter": isolation.interpreters[job.language],
         "code": job.code,
         "event": _event_of(job) if job.language == "python" else json.dumps(job.event),
         "env": build_environment(job.env),
-        "limits": build_rlimits(job.limits, others),
+        "limits": build_rlimits(job.limits, _count_others(is_forked)),
     }
     return marshal.dumps(header, _MARSHAL_VERSION)
+
+
+def _build_program(isolation: Isolation, shape: Shape, is_forked: bool) -> dict[str, Any] | None:
+    """The interpreter that waits for its code."""
+    if shape.program is None:
+        return None
+    return {
+        "language": shape.program.language,
+        "interpreter": isolation.interpreters[shape.program.language],
+        "env": build_environment({}),
+        "limits": build_rlimits(shape.program.limits, _count_others(is_forked)),
+    }
+
+
+def _count_others(is_forked: bool) -> int:
+    """Processes beside the user's: process 1, and a holder."""
+    return 2 if is_forked else 1
 
 
 def _event_of(job: Job) -> JsonValue:

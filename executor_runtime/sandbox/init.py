@@ -40,9 +40,12 @@ def main(job_file: IO[bytes]) -> NoReturn:
     setup: dict[str, Any] = marshal.load(job_file)  # noqa: S302 - from the executor, before any user code runs
     check_workspace(setup["workspace"])
     own = usage_of(resource.RUSAGE_SELF)
-    user = os.fork()  # before there is a job: it would be in the way of it
-    if user == 0:
-        become_user(setup, job_file, own)
+    if setup["program"] is not None:
+        user = start_ahead(setup, job_file, own)
+    else:
+        user = os.fork()  # before there is a job: it would be in the way of it
+        if user == 0:
+            become_user(setup, job_file, own)
     code = wait_for(user)
     end_all_others()
     report(setup["status_fd"], f"exited {max(code, 0)} {max(-code, 0)} {usage_of(resource.RUSAGE_CHILDREN)}")
@@ -128,12 +131,9 @@ def prepare(setup: dict[str, Any], job_file: IO[bytes], own: str) -> dict[str, A
         report(setup["began_fd"], f"started {usage_of(resource.RUSAGE_SELF)} {own} {time.monotonic_ns()}")
         set_dumpable(True)
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        os.environ.clear()
-        os.environ.update(job["env"])
-        for kind, soft, hard in job["limits"]:
-            set_limit(kind, soft, hard)
+        bound(job["env"], job["limits"])
     except BaseException as error:
-        report(setup["began_fd"], f"failed {type(error).__name__}: {error}".replace("\n", " ")[:1000])
+        report_failure(setup, error)
         raise
     os.dup2(setup["return_fd"], RETURN_FD, inheritable=False)
     os.closerange(RETURN_FD + 1, MAX_DESCRIPTORS)
@@ -161,6 +161,19 @@ def rehearse(user_file: str) -> None:
     del sys.modules["__main__"]
     if user_file != os.devnull:
         os.unlink(user_file)
+
+
+def report_failure(setup: dict[str, Any], error: BaseException) -> None:
+    """Nothing of the user's has run then."""
+    report(setup["began_fd"], f"failed {type(error).__name__}: {error}".replace("\n", " ")[:1000])
+
+
+def bound(env: dict[str, str], limits: list[tuple[int, int, int]]) -> None:
+    """User code's environment and limits, for this process and all that it starts."""
+    os.environ.clear()
+    os.environ.update(env)
+    for kind, soft, hard in limits:
+        set_limit(kind, soft, hard)
 
 
 def set_limit(kind: int, soft: int, hard: int) -> None:
@@ -290,12 +303,17 @@ def too_deep(value: Any) -> bool:
     return True
 
 
+def write_all(descriptor: int, content: bytes) -> None:
+    """To a pipe, however much of it that holds."""
+    view = memoryview(content)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
 def send(body: bytes) -> None:
     """Writes all of it to the return channel; a handler that closed the channel has no return value."""
-    view = memoryview(body)
     try:
-        while view:
-            view = view[os.write(RETURN_FD, view) :]
+        write_all(RETURN_FD, body)
     except OSError as error:
         complain(
             f"the return value is lost: descriptor {RETURN_FD} carries it, and the code closed it ({error.strerror})"
@@ -371,12 +389,69 @@ def prepare_program(job: dict[str, Any]) -> None:
 
 def run_program(job: dict[str, Any]) -> NoReturn:
     """Becomes the interpreter; the return channel is closed on the way."""
-    for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, other programs expect them
+    for number in (signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, other programs expect them
         signal.signal(number, signal.SIG_DFL)
     os.execv(job["interpreter"], [job["interpreter"], PROGRAM_FILES[job["language"]]])  # noqa: S606 - what we are for
 
 
+def start_ahead(setup: dict[str, Any], job_file: IO[bytes], own: str) -> int:
+    """Starts the interpreter with its code's file a pipe, at which it waits; the code, once there is a job. Its pid.
+
+    It comes as far as it comes without code, just as it does when it is there already. Before it gets a byte, the pipe
+    is replaced by a file, for whoever opens that name later.
+    """
+    path = PROGRAM_FILES[setup["program"]["language"]]
+    os.mkfifo(path, 0o600)
+    signal.signal(signal.SIGCHLD, end_with_program)
+    user, used = fork_program(setup["program"])
+    code_fd = os.open(path, os.O_WRONLY)  # when it has opened the other end
+    report(setup["status_fd"], "waiting")
+    wait_at_gate(setup["gate_fd"])
+    try:
+        job = marshal.load(job_file)  # noqa: S302 - as above
+        if any(job[name] != value for name, value in setup["program"].items()):
+            raise RuntimeError("the interpreter that waits was started for another job")
+        write_file(EVENT_FILE, job["event"])
+        write_file(NEXT_FILE, job["code"])
+        os.rename(NEXT_FILE, path)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        write_all(code_fd, job["code"].encode("utf-8", "surrogatepass"))
+        report(setup["began_fd"], f"started {used} {own} {time.monotonic_ns()}")
+    except BaseException as error:
+        report_failure(setup, error)
+        raise
+    os.close(code_fd)  # now it has all of it, and begins
+    return user
+
+
+def fork_program(program: dict[str, Any]) -> tuple[int, str]:
+    """(pid, what the process had used when it became the interpreter)."""
+    reads, writes = os.pipe()
+    user = os.fork()
+    if user == 0:
+        try:
+            bound(program["env"] | {"EVENT_FILE": EVENT_FILE}, program["limits"])
+            os.dup2(writes, RETURN_FD, inheritable=False)
+            os.closerange(RETURN_FD + 1, MAX_DESCRIPTORS)
+            os.write(RETURN_FD, usage_of(resource.RUSAGE_SELF).encode())
+            run_program(program)
+        except BaseException as error:
+            sys.stderr.write(f"sandbox: {type(error).__name__}: {error}\n")
+        finally:
+            os._exit(1)
+    os.close(writes)
+    used = os.read(reads, 200).decode()
+    os.close(reads)
+    return user, used
+
+
+def end_with_program(*_: object) -> NoReturn:
+    """While there is no code, it has no reason to end."""
+    raise SystemExit("sandbox: the interpreter ended while it waited")
+
+
 EVENT_FILE = "/tmp/event.json"
+NEXT_FILE = "/tmp/next"
 PROGRAM_FILES = {"javascript": "/tmp/handler.js", "shell": "/tmp/handler.sh"}
 PREPARE: dict[str, Callable[[dict[str, Any]], None]] = {
     "python": prepare_python,

@@ -6,7 +6,7 @@ that it sees, and the answer is a ``RawRun``. Only what is ours to fix raises.
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,6 +18,7 @@ from executor_runtime.sandbox.forks import Forks
 from executor_runtime.sandbox.model import Ending, Isolation, Job, LaunchType, Limits, RawRun, Usage
 from executor_runtime.sandbox.outcome import collect
 from executor_runtime.sandbox.run import Run
+from executor_runtime.sandbox.shape import WAITING, Shape
 from executor_runtime.sandbox.start import Started
 from executor_runtime.sandbox.volume import VolumeWatch, WatchedRun
 from executor_runtime.sandbox.warm import WarmSandboxes
@@ -37,9 +38,11 @@ class Sandbox:
         isolation: Isolation,
         workspaces: "Workspaces | None" = None,
         warm: int = 0,
+        programs: int = 0,
         count: Callable[[LaunchType], None] = lambda launch_type: None,
     ) -> None:
-        """``warm``: how many sandboxes are kept started ahead, with workspaces of their own from ``workspaces``.
+        """``warm``: how many sandboxes are kept started ahead, with workspaces of their own from ``workspaces``;
+        ``programs``: how many more at most with an interpreter that waits.
 
         ``count`` is told of each that is given a job.
         """
@@ -50,8 +53,11 @@ class Sandbox:
         self._running = 0
         self._forks = Forks(isolation)
         self._warm: WarmSandboxes | None = None
-        if workspaces is not None and warm:
-            self._warm = WarmSandboxes(self._start_ahead, workspaces, warm, lambda: self._running)
+        # In a cgroup, what an interpreter takes before it is put into the run's would be counted outside of it.
+        if WAITING not in isolation.interpreters or isolation.cgroups is not None:
+            programs = 0
+        if workspaces is not None and warm + programs:
+            self._warm = WarmSandboxes(self._start_ahead, workspaces, warm, programs, lambda: self._running)
 
     def languages(self) -> frozenset[Language]:
         """Languages whose interpreter the image has."""
@@ -66,12 +72,22 @@ class Sandbox:
         """How many are up and wait for a job."""
         return self._warm.ready if self._warm is not None else 0
 
-    def reserve(self, execution_id: str, limits: Limits) -> "Workspace | None":
+    @property
+    def waiting_programs(self) -> int:
+        """In how many more an interpreter waits for its code."""
+        return self._warm.programs if self._warm is not None else 0
+
+    def reserve(
+        self, execution_id: str, limits: Limits, language: Language, env: Mapping[str, str]
+    ) -> "Workspace | None":
         """The empty workspace of a sandbox that is up already: for one job, which runs in that sandbox then.
 
         None: there is none that fits. The workspace is the caller's to remove in the end.
         """
-        return self._warm.reserve(execution_id, limits.tmp_bytes) if self._warm is not None else None
+        if self._warm is None:
+            return None
+        shapes = (Shape.with_program(language, limits, env), Shape.without_program(limits))
+        return self._warm.reserve(execution_id, [shape for shape in shapes if shape is not None])
 
     def release(self, workspace: "Workspace") -> None:
         """A reserved one that was given no job after all ends; nothing to do for all others."""
@@ -135,20 +151,21 @@ class Sandbox:
     async def _run_cold(self, job: Job, cancelled: asyncio.Event) -> RawRun:
         began = time.monotonic()
         self._count_start("cold")
+        shape = Shape.without_program(job.limits)
         try:
-            started = await self._start_forked(job) or self._start(job.workspace, job.limits.tmp_bytes, None)
+            started = await self._start_forked(job, shape) or self._start(job.workspace, shape, None)
         except OSError as error:
             failure = f"bwrap cannot be started: {error.strerror}"
             return RawRun(Ending.FAILED, Usage(time.monotonic() - began), failure=failure)
         return replace(await self._run_in(started, job, cancelled), launch_type="cold")
 
-    async def _start_forked(self, job: Job) -> Started | None:
+    async def _start_forked(self, job: Job, shape: Shape) -> Started | None:
         """One that waits for its job; None: it cannot be had, or does not come up."""
         server = self._forks.server
         if server is None:
             return None
         try:
-            started = self._start(job.workspace, job.limits.tmp_bytes, server)
+            started = self._start(job.workspace, shape, server)
         except OSError:  # not now; for want of descriptors, for example, which user code can bring about
             return None
         try:
@@ -162,11 +179,11 @@ class Sandbox:
         self._end_later(started.finish())
         return None
 
-    def _start(self, workspace: "Workspace", tmp_bytes: int, server: ForkServer | None) -> Started:
-        return Started(self._isolation, workspace, tmp_bytes, server)
+    def _start(self, workspace: "Workspace", shape: Shape, server: ForkServer | None) -> Started:
+        return Started(self._isolation, workspace, shape, server)
 
-    def _start_ahead(self, workspace: "Workspace", tmp_bytes: int) -> Started:
-        return self._start(workspace, tmp_bytes, self._forks.server)
+    def _start_ahead(self, workspace: "Workspace", shape: Shape) -> Started:
+        return self._start(workspace, shape, self._forks.server)
 
     async def _run_in(self, started: Started, job: Job, cancelled: asyncio.Event) -> RawRun:
         if cancelled.is_set():

@@ -1,7 +1,7 @@
 """From nothing to a sandbox whose process 1 is up and waits for its job.
 
-Nothing of a request is needed for that but the size of ``/tmp``: so it can be done before there is one (``warm``), and
-is done in the same way when there was no time before (``runner``). A start is given one job, once.
+Nothing of a request is needed for that but what makes a ``Shape``: so it can be done before there is one (``warm``),
+and is done in the same way when there was no time before (``runner``). A start is given one job, once.
 """
 
 import asyncio
@@ -19,6 +19,7 @@ from executor_runtime.sandbox.header import Ends, build_header, build_setup
 from executor_runtime.sandbox.model import Isolation, Job, build_start
 from executor_runtime.sandbox.placement import Gate
 from executor_runtime.sandbox.process import Process
+from executor_runtime.sandbox.shape import Shape
 from executor_runtime.sandbox.sources import check_sources
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class Started:
     """One sandbox without a job, and the pipes that come out of it. ``finish`` must be awaited."""
 
     def __init__(
-        self, isolation: Isolation, workspace: "Workspace", tmp_bytes: int, server: ForkServer | None = None
+        self, isolation: Isolation, workspace: "Workspace", shape: Shape, server: ForkServer | None = None
     ) -> None:
         """Starts it. ``server``: its process 1 is forked by that; None: it is started by bwrap.
 
@@ -48,7 +49,7 @@ class Started:
             BindSourceChanged: what it would be given of the file system is not what was probed.
             WorkspaceError: the workspace is not the directory that was made.
         """
-        self.workspace, self.tmp_bytes = workspace, tmp_bytes
+        self.workspace, self.shape = workspace, shape
         self._isolation = isolation
         self._descriptors = Descriptors()
         try:
@@ -68,18 +69,19 @@ class Started:
         self.gate = Gate(descriptors)
         self._stdin = descriptors.blank("stdin")
         ends = ENDS if server is not None else Ends(status[1], began[1], returned[1], self.gate.descriptor)
-        setup = build_setup(isolation, self.workspace, ends, is_forked=server is not None)
+        tmp_bytes = self.shape.tmp_bytes
+        setup = build_setup(isolation, self.workspace, ends, self.shape, is_forked=server is not None)
         theirs = (out[1], err[1], status[1], began[1], returned[1], self.gate.descriptor)
         self.info: Drain | None = None
         self.process: Process | ForkedProcess
         if server is not None:
             self._job = descriptors.blank("job", setup)
-            start = build_start(isolation, self.workspace.path, self.tmp_bytes, INFO_FD)
+            start = build_start(isolation, self.workspace.path, tmp_bytes, INFO_FD)
             self.process = ForkedProcess(server, Request(start), (self._stdin, *theirs, self._job))
         else:
             self._job = descriptors.blank("job", isolation.init_code + setup)
             seccomp_fd, info = descriptors.memory("seccomp", isolation.seccomp_filter), descriptors.pipe()
-            start = build_start(isolation, self.workspace.path, self.tmp_bytes, info[1], self._job, seccomp_fd)
+            start = build_start(isolation, self.workspace.path, tmp_bytes, info[1], self._job, seccomp_fd)
             inherited = (self._job, seccomp_fd, info[1], *theirs[2:])
             self.process = Process(build_argv(start), (self._stdin, out[1], err[1]), inherited)
             descriptors.close(seccomp_fd, info[1])

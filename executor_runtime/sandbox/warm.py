@@ -1,28 +1,58 @@
 """Sandboxes that are started before there is a job for them, each for one job only.
 
 Each is a whole sandbox: its own bwrap, namespaces, interpreter and empty workspace. A start takes a multiple of what a
-small job does, and is the same for every job but for the size of ``/tmp``: so it is done ahead, while there is a
-processor to spare. Nothing of a job is known to it before it gets one, and it ends with that one.
+small job does, and is the same for every job of one shape: so it is done ahead, while there is a processor to spare.
+Nothing of a job is known to it before it gets one, and it ends with that one.
+
+Most can run any job. Some have another language's interpreter waiting in them: those take ten times the memory, and
+are kept only while somebody asks for them.
 """
 
 import asyncio
+import contextlib
 import logging
+import math
 import os
+import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from executor_runtime.sandbox.errors import SandboxError
 from executor_runtime.sandbox.model import Limits
+from executor_runtime.sandbox.shape import WAITING, Shape
 from executor_runtime.sandbox.start import Started
 
 if TYPE_CHECKING:
     from executor_runtime.workspace import Workspace, Workspaces
 
+WANTED_S = 300.0
+"""How long after a job interpreters are kept waiting for the next one of that language."""
 _PAUSES_S: Final = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 """After so many starts in a row that failed: cold starts, which say why, remain."""
 
 log = logging.getLogger(__name__)
+
+
+class Shelf:
+    """Those of one shape: as it was asked for last, when none that waited had it."""
+
+    def __init__(self, shape: Shape, size: int) -> None:
+        self.shape = shape
+        self.ready: deque[Started] = deque()
+        self._size = size
+        self._asked = -math.inf
+        """Monotonic seconds."""
+
+    def ask(self) -> None:
+        """A job came that could run in one."""
+        self._asked = time.monotonic()
+
+    @property
+    def wanted(self) -> int:
+        """How many there should be."""
+        is_wanted = self.shape.program is None or time.monotonic() < self._asked + WANTED_S
+        return self._size if is_wanted else 0
 
 
 class WarmSandboxes:
@@ -30,17 +60,20 @@ class WarmSandboxes:
 
     def __init__(
         self,
-        start: Callable[["Workspace", int], Started],
+        start: Callable[["Workspace", Shape], Started],
         workspaces: "Workspaces",
         size: int,
+        programs: int,
         running: Callable[[], int],
     ) -> None:
-        """``start`` starts one in a workspace, with so much of ``/tmp``; ``running``: how many jobs run now."""
-        self._start, self._workspaces, self._size, self._running = start, workspaces, size, running
+        """``start`` starts one in a workspace; ``running``: how many jobs run now.
+
+        ``programs``: how many more there may be in which an interpreter waits.
+        """
+        self._start, self._workspaces, self._running = start, workspaces, running
         self._processors = len(os.sched_getaffinity(0))
-        self._tmp_bytes = Limits().tmp_bytes
-        """Of the next ones: as it was asked for last, when none that waited had it."""
-        self._ready: deque[Started] = deque()
+        self._shelf = Shelf(Shape.without_program(Limits()), size)
+        self._programs = Shelf(Shape.with_program(WAITING, Limits(), {}) or self._shelf.shape, programs)
         self._reserved: dict[Workspace, Started] = {}
         self._changed = asyncio.Event()
         self._ending: set[asyncio.Task[None]] = set()
@@ -48,20 +81,37 @@ class WarmSandboxes:
     @property
     def ready(self) -> int:
         """How many wait for a job."""
-        return len(self._ready)
+        return len(self._shelf.ready)
 
-    def reserve(self, execution_id: str, tmp_bytes: int) -> "Workspace | None":
-        """The workspace of one that fits and is this execution's from now on; None when there is none."""
+    @property
+    def programs(self) -> int:
+        """In how many more an interpreter waits for its code."""
+        return len(self._programs.ready)
+
+    def reserve(self, execution_id: str, shapes: Sequence[Shape]) -> "Workspace | None":
+        """The workspace of one that has the first of these shapes that there is, and is this execution's from now on;
+        None when there is none."""
         self._changed.set()
-        while self._ready:
-            started = self._ready.popleft()
-            if started.is_waiting and started.tmp_bytes == tmp_bytes:
+        for shape in shapes:
+            workspace = self._reserve_from(self._shelf_for(shape), execution_id, shape)
+            if workspace is not None:
+                return workspace
+        return None
+
+    def _reserve_from(self, shelf: Shelf, execution_id: str, shape: Shape) -> "Workspace | None":
+        shelf.ask()
+        while shelf.ready:
+            started = shelf.ready.popleft()
+            if started.is_waiting and started.shape == shape:
                 return self._give(started, execution_id)
             self._discard(started)
-            if started.tmp_bytes != tmp_bytes:
-                self._tmp_bytes = tmp_bytes
+            if started.shape != shape:
+                shelf.shape = shape
                 return None
         return None
+
+    def _shelf_for(self, shape: Shape) -> Shelf:
+        return self._shelf if shape.program is None else self._programs
 
     def _give(self, started: Started, execution_id: str) -> "Workspace | None":
         try:
@@ -90,32 +140,44 @@ class WarmSandboxes:
         """Starts what is missing, one at a time, until cancelled."""
         failures = 0
         while True:
-            if self.ready >= self._size or self._running() >= self._processors:
-                self._changed.clear()
-                await self._changed.wait()
-            elif await self._start_one():
+            self._end_unwanted()
+            short = next((shelf for shelf in (self._shelf, self._programs) if len(shelf.ready) < shelf.wanted), None)
+            if short is None or self._running() >= self._processors:
+                await self._wait_for_change()
+            elif await self._start_one(short):
                 failures = 0
             else:
                 await asyncio.sleep(_PAUSES_S[min(failures, len(_PAUSES_S) - 1)])
                 failures += 1
 
+    async def _wait_for_change(self) -> None:
+        self._changed.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(WANTED_S if self._programs.ready else None):
+                await self._changed.wait()
+
+    def _end_unwanted(self) -> None:
+        while len(self._programs.ready) > self._programs.wanted:
+            self._discard(self._programs.ready.popleft())
+
     async def close(self) -> None:
         """Ends them all."""
-        for started in (*self._ready, *self._reserved.values()):
+        for started in (*self._shelf.ready, *self._programs.ready, *self._reserved.values()):
             self._discard(started)
-        self._ready.clear()
+        self._shelf.ready.clear()
+        self._programs.ready.clear()
         self._reserved.clear()
         while self._ending:
             await asyncio.wait(self._ending)
 
-    async def _start_one(self) -> bool:
+    async def _start_one(self, shelf: Shelf) -> bool:
         try:
             workspace = self._workspaces.create("warm")
         except SandboxError as error:
             log.warning("no sandbox can be started ahead", extra={"error": str(error)})
             return False
         try:
-            started = self._start(workspace, self._tmp_bytes)
+            started = self._start(workspace, shelf.shape)
         except (OSError, SandboxError) as error:
             log.warning("no sandbox can be started ahead", extra={"error": str(error)})
             await asyncio.to_thread(self._remove, workspace)
@@ -129,15 +191,15 @@ class WarmSandboxes:
             log.warning("a sandbox that was started ahead did not come up", extra={"error": started.complaint[:200]})
             self._discard(started)
             return False
-        self._ready.append(started)
-        started.process.exited.add_done_callback(lambda _: self._forget(started))
+        shelf.ready.append(started)
+        started.process.exited.add_done_callback(lambda _: self._forget(shelf, started))
         return True
 
-    def _forget(self, started: Started) -> None:
+    def _forget(self, shelf: Shelf, started: Started) -> None:
         """It has ended; while it waited, if it is still among those that do."""
-        if started in self._ready:
+        if started in shelf.ready:
             log.warning("a sandbox ended while it waited for a job")
-            self._ready.remove(started)
+            shelf.ready.remove(started)
             self._discard(started)
             self._changed.set()
 

@@ -8,6 +8,7 @@ import asyncio
 import base64
 import gc
 import json
+import math
 import os
 import sys
 from pathlib import Path
@@ -18,12 +19,13 @@ import psutil
 from contracts.executor_api import ExecutionLimits, IsolationLevel
 from executor_runtime import artifacts, privileges
 from executor_runtime.capture import capture
-from executor_runtime.sandbox import Job, Limits, RawRun, Sandbox
+from executor_runtime.sandbox import Job, Limits, RawRun, Sandbox, warm
 from executor_runtime.sandbox.probe import probe_levels
 from executor_runtime.workspace import Workspace, Workspaces
 
 WARM = 2
-AHEAD = 1 + 5 * WARM
+PROGRAMS = 1
+AHEAD = 1 + 5 * (WARM + PROGRAMS)
 """Processes that run ahead of any job: the fork server; and for each sandbox its keeper, bwrap, the holder, process 1,
 and the user's."""
 LEVELS: dict[str, IsolationLevel] = {"full": "full", "reduced": "reduced"}
@@ -38,8 +40,10 @@ def main() -> None:
 
 
 async def serve(level: IsolationLevel, workspaces: Workspaces) -> None:
-    sandbox = Sandbox(await probe_levels((level,)), workspaces, warm=WARM)
+    sandbox = Sandbox(await probe_levels((level,)), workspaces, warm=WARM, programs=PROGRAMS)
     await sandbox.prepare()
+    warm.WANTED_S = math.inf
+    sandbox.reserve("first", Limits(), "javascript", {})  # there is none yet, but from now on one is kept
     keeping = asyncio.create_task(sandbox.keep())
     answer({"ready": True, "uid": os.getuid()})
     loop = asyncio.get_running_loop()
@@ -74,7 +78,7 @@ async def handle(sandbox: Sandbox, workspaces: Workspaces, request: dict[str, An
 async def calm(sandbox: Sandbox) -> None:
     """Until all that has ended is gone, and as many sandboxes wait for a job as there should."""
     await sandbox.settle()
-    while sandbox.warm < WARM:  # noqa: ASYNC110 - nobody tells
+    while sandbox.warm < WARM or sandbox.waiting_programs < PROGRAMS:  # noqa: ASYNC110 - nobody tells
         await asyncio.sleep(0.01)
 
 
@@ -103,7 +107,7 @@ async def run(sandbox: Sandbox, workspaces: Workspaces, request: dict[str, Any])
     exchanged_by = request.pop("exchanged_by", "")
     workspace = workspaces.open_session(session) if session else None
     if workspace is None and not exchanged_by:
-        workspace = sandbox.reserve("test", limits)
+        workspace = sandbox.reserve("test", limits, request.get("language", "python"), request.get("env", {}))
     workspace = exchange(workspace or workspaces.create("test"), exchanged_by)
     job = Job(
         "exec_20260115_a1b2c3d4", request.pop("language", "python"), workspace=workspace, limits=limits, **request

@@ -33,8 +33,9 @@ _REQUEST_TIMEOUT_S: Final = 90.0
 _READY_WITHIN_S: Final = 20.0
 _ENDED_WITHIN_S: Final = 3.0
 AHEAD: Final = 2
+PROGRAMS: Final = 1
 """Sandboxes that wait for code. There are none where options of bwrap are taken away: all is started by bwrap then."""
-_KEEPERS: Final = AHEAD + 1
+_KEEPERS: Final = AHEAD + PROGRAMS + 1
 """Children of the fork server when nothing runs but the other execution."""
 
 OTHER: Final = """
@@ -97,6 +98,7 @@ class Executor:
             "EXECUTE_API_TOKEN": world.secrets["execute_token"],
             "MAX_CONCURRENT_EXECUTIONS": str(SLOTS),
             "WARM_SANDBOXES": "0" if self._without else str(AHEAD),
+            "WARM_JAVASCRIPT": "0" if self._without else str(PROGRAMS),
             "ISOLATION_MODE": "strict" if self._level == "full" else "best-effort",
         }
         self._running = RunningExecutor(world.directory, environment, module)

@@ -89,6 +89,17 @@ def test_every_field_of_a_pod_template_is_known_to_this_test() -> None:
     assert {field.alias or name for name, field in PodTemplate.model_fields.items()} == set(_HOSTILE_TEMPLATE)
 
 
+@pytest.mark.parametrize(
+    ("field", "variable"), [("warm_sandboxes", "WARM_SANDBOXES"), ("warm_javascript", "WARM_JAVASCRIPT")]
+)
+@pytest.mark.parametrize("count", [None, 0, 3])
+def test_what_is_started_ahead_is_said_where_the_pool_says_it(field: str, variable: str, count: int | None) -> None:
+    env = {
+        item["name"]: item.get("value") for item in pod_of(build("default", **{field: count}))["containers"][0]["env"]
+    }
+    assert env.get(variable) == (None if count is None else str(count))
+
+
 def test_the_environment_names_the_controller_and_holds_no_token() -> None:
     env = {item["name"]: item for item in pod_of(build(concurrency=7))["containers"][0]["env"]}
     assert env["CONTROL_PLANE_URL"]["value"] == (

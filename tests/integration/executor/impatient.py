@@ -1,0 +1,10 @@
+"""``python -m tests.integration.executor.impatient``: the executor, but interpreters wait for half a second only."""
+
+import sys
+
+from executor_runtime.__main__ import main
+from executor_runtime.sandbox import warm
+
+if __name__ == "__main__":
+    warm.WANTED_S = 0.5
+    sys.exit(main())
