@@ -23,7 +23,7 @@ import structlog
 import uvicorn
 
 from contracts.control_plane_api import ExitReason
-from executor_runtime import VERSION, privileges
+from executor_runtime import VERSION, garbage, privileges
 from executor_runtime.api import Api, build_app
 from executor_runtime.clock import SYSTEM_CLOCK
 from executor_runtime.control_plane import ControlPlane
@@ -262,6 +262,7 @@ class _Executor:
         )
         if self._isolation.shortfall:
             log.warning("isolation_reduced", shortfall=self._isolation.shortfall)
+        garbage.spare_what_is_there()
         background = [asyncio.create_task(_keep_going(loop), name=loop.__qualname__) for loop in self._loops()]
         futures: list[asyncio.Future[Any]] = [serving, stopped]
         await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
@@ -289,7 +290,10 @@ class _Executor:
         loops: list[Callable[[], Awaitable[None]]] = []
         if self._upwards is not None and self._lifecycle is not None:
             loops += [self._lifecycle.announce_ready, self._upwards.reporter.replay_forever]
-        return [*loops, self._retention.sweep_forever, self._sandbox.keep]
+        return [*loops, self._retention.sweep_forever, self._sandbox.keep, self._collect_garbage]
+
+    async def _collect_garbage(self) -> None:
+        await garbage.collect_in_pauses(lambda: self._service.active > 0)
 
     async def _terminate(self, end: _End) -> None:
         await self._service.terminate(_KILL_TIMEOUT_S)

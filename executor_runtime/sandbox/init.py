@@ -159,6 +159,8 @@ def rehearse(user_file: str) -> None:
     write_file(user_file, code)
     call_handler(job)
     del sys.modules["__main__"]
+    limit = resource.RLIMIT_NOFILE
+    bound(dict(os.environ), [(limit, *resource.getrlimit(limit))])
     if user_file != os.devnull:
         os.unlink(user_file)
 
