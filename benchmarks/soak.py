@@ -43,6 +43,8 @@ Request = dict[str, Any]
 Load = Callable[["Soak", Request], Awaitable[None]]
 _numbers = itertools.count()
 WARM = 2
+PROGRAMS = 1 if shutil.which("node") else 0
+"""Sandboxes in which node waits, once somebody has asked: the warm-up does."""
 PROCESSES_OF_ONE = 5
 """Of a sandbox that waits: keeper, bwrap, holder, process 1, and what will be the user's. One more forks them all."""
 
@@ -90,8 +92,8 @@ class Held:
     @property
     def is_calm(self) -> bool:
         """Whether nothing runs, and as many sandboxes wait as should, each with an empty workspace."""
-        at_rest = len(self.files) == WARM and all(path.endswith("/warm-") for path in self.files)
-        return at_rest and len(self.processes) == 1 + PROCESSES_OF_ONE * WARM
+        at_rest = len(self.files) == WARM + PROGRAMS and all(path.endswith("/warm-") for path in self.files)
+        return at_rest and len(self.processes) == 1 + PROCESSES_OF_ONE * (WARM + PROGRAMS)
 
 
 def _unnumbered(link: str) -> str:
@@ -272,6 +274,7 @@ async def opened(directory: Path) -> AsyncIterator[Soak]:
             "WORKSPACE_RETENTION_SECONDS": str(RETENTION_S),
             "SESSION_RETENTION_SECONDS": str(RETENTION_S),
             "WARM_SANDBOXES": str(WARM),
+            "WARM_JAVASCRIPT": str(PROGRAMS),
         }
         with run_executor(directory, **environment) as executor:
             async with executor.client() as client:

@@ -103,6 +103,7 @@ def _create(tools: Tools, nodes: Nodes, made: Installation, port: int) -> None:
     neighbours = {
         "replicas": 1,
         "concurrency": SLOTS,
+        "warmJavascript": 0,  # started once somebody has asked, they would count as left over
         "resources": _SMALL,
         "podTemplate": {"nodeSelector": {"kubernetes.io/hostname": nodes.control_plane}},
     }
@@ -122,6 +123,7 @@ def _chart(control_plane: str) -> list[str]:
         "controlPlane.existingSecret": _SECRET,
         "defaultPool.replicas": REPLICAS,
         "defaultPool.concurrency": SLOTS,
+        "defaultPool.warmJavascript": 0,
         "defaultPool.drainSeconds": 5,
         "defaultPool.resources.requests.cpu": _SMALL["requests"]["cpu"],
         "defaultPool.resources.requests.memory": _SMALL["requests"]["memory"],

@@ -204,6 +204,7 @@ class ExecutorPod:
             "CONTAINER_ID": f"{self.name}-container",
             "POD_NAME": self.name,
             "MAX_CONCURRENT_EXECUTIONS": str(SLOTS),
+            "WARM_JAVASCRIPT": "0",  # started once somebody has asked, they would count as left over
             "CONTROL_PLANE_URL": f"http://127.0.0.1:{self.to_service.port}",
             **self._environment,
         }

@@ -212,7 +212,19 @@ async def test_nobody_asks_and_it_ends(directory: Path) -> None:
             await run(client, "")
             await wait_until_it_waits(client)
             await wait_until_it_waits(client, 0)
-        psutil.wait_procs([process for process in descendants(executor) if process.name() == "node"], timeout=10)
-        assert not [process for process in descendants(executor) if process.name() == "node"]
+        waiting = [process for process in descendants(executor) if process.name() == "node"]
+        assert psutil.wait_procs(waiting, timeout=10)[1] == []
     finally:
         executor.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+async def test_it_ends_with_the_executor(start: Start, number: signal.Signals) -> None:
+    async with executor_with(start, **WAITING) as (executor, client):
+        await run(client, "")
+        await wait_until_it_waits(client)
+    waiting = [process for process in descendants(executor) if process.name() == "node"]
+    assert len(waiting) == 1
+    executor.process.send_signal(number)
+    executor.process.wait(10)
+    assert psutil.wait_procs(waiting, timeout=10)[1] == []
