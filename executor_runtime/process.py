@@ -97,8 +97,10 @@ def _give_large_memory_back() -> None:
 
 
 def _spare_what_is_there() -> None:
-    """What was imported and made till now lives as long as the process. Looked at again in a search for garbage, it held
-    up an execution for 20 to 50 ms every few hundred."""
+    """What was imported and made till now lives as long as the process.
+
+    Looked at again in a search for garbage, it held up an execution for 20 to 50 ms every few hundred.
+    """
     gc.collect()
     gc.freeze()
 
