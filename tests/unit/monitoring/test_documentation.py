@@ -43,7 +43,7 @@ def executor_registry() -> CollectorRegistry:
     """With a series of everything that an executor shows."""
     metrics = ExecutorMetrics()
     metrics.watch(Queue(1))
-    metrics.watch_warm(lambda: 0)
+    metrics.watch_warm(lambda: 0, lambda: 0)
     metrics.watch_backlog(Backlog())
     metrics.name_isolation(
         Isolation(level="full", bwrap="", interpreters={}, init_code=b"", python_path=(), seccomp_filter=b"")
