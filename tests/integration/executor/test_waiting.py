@@ -198,9 +198,11 @@ async def test_one_that_ends_while_it_waits_is_missed_by_nobody(start: Start, vi
     async with executor_with(start, **WAITING) as (executor, client):
         await run(client, "")
         await wait_until_it_waits(client)
-        for process in named(executor, victim):
+        victims = named(executor, victim)
+        for process in victims:
             with contextlib.suppress(psutil.NoSuchProcess):  # they end with each other
                 process.send_signal(signal.SIGKILL)
+        psutil.wait_procs(victims, timeout=10)
         assert (await run(client, "console.log('there')"))["stdout"] == "there\n"
         await wait_until_it_waits(client)
         assert (await run(client, "console.log('again')"))["stdout"] == "again\n"
