@@ -1,6 +1,7 @@
 """A node that waits for its code: it does what one does that is started with it, and never waits for two."""
 
 import asyncio
+import contextlib
 import json
 import signal
 from collections.abc import AsyncIterator, Callable
@@ -81,6 +82,16 @@ async def run(client: httpx.AsyncClient, code: str, **fields: Any) -> dict[str, 
     return result
 
 
+def named(executor: RunningExecutor, name: str) -> list[psutil.Process]:
+    """What runs below it under this name; others may end meanwhile."""
+    found = []
+    for process in descendants(executor):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if process.name() == name:
+                found.append(process)
+    return found
+
+
 async def wait_until_forked(client: httpx.AsyncClient) -> None:
     """Until process 1 is forked: there is one process more then, and so the limit is (decision 0012)."""
     async with asyncio.timeout(30):
@@ -135,7 +146,7 @@ async def test_none_waits_until_somebody_asks_and_none_when_none_is_wanted(start
     async with executor_with(start, WARM_SANDBOXES="1", WARM_JAVASCRIPT="0") as (executor, client):
         await run(client, "")
         await asyncio.sleep(0.5)
-        assert not [process for process in descendants(executor) if process.name() == "node"]
+        assert not named(executor, "node")
 
 
 async def test_a_variable_makes_it_start_anew(start: Start) -> None:
@@ -187,9 +198,11 @@ async def test_one_that_ends_while_it_waits_is_missed_by_nobody(start: Start, vi
     async with executor_with(start, **WAITING) as (executor, client):
         await run(client, "")
         await wait_until_it_waits(client)
-        for process in descendants(executor):
-            if process.name() == victim:
+        victims = named(executor, victim)
+        for process in victims:
+            with contextlib.suppress(psutil.NoSuchProcess):  # they end with each other
                 process.send_signal(signal.SIGKILL)
+        psutil.wait_procs(victims, timeout=10)
         assert (await run(client, "console.log('there')"))["stdout"] == "there\n"
         await wait_until_it_waits(client)
         assert (await run(client, "console.log('again')"))["stdout"] == "again\n"
@@ -199,7 +212,7 @@ async def test_one_that_stops_while_it_waits_is_missed_by_nobody(start: Start) -
     async with executor_with(start, **WAITING) as (executor, client):
         await run(client, "")
         await wait_until_it_waits(client)
-        (node,) = [process for process in descendants(executor) if process.name() == "node"]
+        (node,) = named(executor, "node")
         node.send_signal(signal.SIGSTOP)
         assert (await run(client, "console.log('there')"))["stdout"] == "there\n"
 
@@ -212,7 +225,7 @@ async def test_nobody_asks_and_it_ends(directory: Path) -> None:
             await run(client, "")
             await wait_until_it_waits(client)
             await wait_until_it_waits(client, 0)
-        waiting = [process for process in descendants(executor) if process.name() == "node"]
+        waiting = named(executor, "node")
         assert psutil.wait_procs(waiting, timeout=10)[1] == []
     finally:
         executor.close()
@@ -223,7 +236,7 @@ async def test_it_ends_with_the_executor(start: Start, number: signal.Signals) -
     async with executor_with(start, **WAITING) as (executor, client):
         await run(client, "")
         await wait_until_it_waits(client)
-    waiting = [process for process in descendants(executor) if process.name() == "node"]
+    waiting = named(executor, "node")
     assert len(waiting) == 1
     executor.process.send_signal(number)
     executor.process.wait(10)
