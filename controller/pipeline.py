@@ -10,6 +10,7 @@ slots, because a task begins with a slot in hand.
 import asyncio
 from collections.abc import Callable, Coroutine
 from datetime import datetime
+from itertools import islice
 from typing import Any, Final
 
 from contracts.control_plane_api import ResultReport
@@ -35,6 +36,8 @@ from controller.writer import Written
 
 QUEUED_AFTER_S: Final = 1.0
 """An Execution that waits longer for a slot says so in its status, once."""
+PLACED_AT_A_TIME: Final = 64
+"""In one turn of the loop: four thousand free slots must not keep it from the Lease, nor from results."""
 _TOLD_AT_A_TIME: Final = 10
 """A long queue must not take the API server's time from those that run: twenty such writes a second at most."""
 _RETRY_S: Final = 2.0
@@ -189,10 +192,14 @@ class Pipeline:
     def _place(self, pool: str) -> None:
         self._dirty.discard(pool)
         if pool in self.pools and not self._handover.halted:
-            for placed in self.placement.place(pool):
+            placements = list(islice(self.placement.place(pool), PLACED_AT_A_TIME))
+            if len(placements) == PLACED_AT_A_TIME:
+                self.schedule(pool)
+            for placed in placements:
                 tracked = self.registry.get(placed.uid)
                 if tracked is None:
                     self.placement.release(placed.uid)
+                    self.schedule(pool)
                     continue
                 tracked.stage = Stage.STARTING
                 self.spawn(self._run(tracked, placed), tracked)
