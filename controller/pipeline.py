@@ -36,8 +36,8 @@ from controller.writer import Written
 
 QUEUED_AFTER_S: Final = 1.0
 """An Execution that waits longer for a slot says so in its status, once."""
-PLACED_AT_A_TIME: Final = 64
-"""In one turn of the loop: four thousand free slots must not keep it from the Lease, nor from results."""
+CLAIMS_AT_A_TIME: Final = 64
+"""Under way: where four thousand slots are free at once, the writes of results must not stand behind as many claims."""
 _TOLD_AT_A_TIME: Final = 10
 """A long queue must not take the API server's time from those that run: twenty such writes a second at most."""
 _RETRY_S: Final = 2.0
@@ -68,6 +68,7 @@ class Pipeline:
         self._dispatcher = Dispatcher(with_.executors, self.pods.run_ids, self._hush)
         self._handover = Handover(with_, self.identities, self.pods, self.pools, self._dispatcher)
         self._dirty: set[str] = set()
+        self._claiming = 0
 
     # --- seen -------------------------------------------------------------------------------------------------
 
@@ -192,16 +193,15 @@ class Pipeline:
     def _place(self, pool: str) -> None:
         self._dirty.discard(pool)
         if pool in self.pools and not self._handover.halted:
-            placements = list(islice(self.placement.place(pool), PLACED_AT_A_TIME))
-            if len(placements) == PLACED_AT_A_TIME:
-                self.schedule(pool)
-            for placed in placements:
+            room = CLAIMS_AT_A_TIME - self._claiming
+            for placed in list(islice(self.placement.place(pool), max(room, 0))):
                 tracked = self.registry.get(placed.uid)
                 if tracked is None:
                     self.placement.release(placed.uid)
                     self.schedule(pool)
                     continue
                 tracked.stage = Stage.STARTING
+                self._claiming += 1
                 self.spawn(self._run(tracked, placed), tracked)
         self.changed(pool)
 
@@ -232,7 +232,7 @@ class Pipeline:
 
     async def _run(self, tracked: Tracked, placed: Placed) -> None:
         try:
-            request = await self._handover.claim(tracked, placed)
+            request = await self._claim(tracked, placed)
         except ControllerError as error:
             logger.warning("an Execution could not be started now", error=str(error), **_who(tracked))
             await asyncio.sleep(_RETRY_S)
@@ -245,6 +245,15 @@ class Pipeline:
             if tracked.stop_wanted:
                 self.stop(tracked)
             await self._dispatch(tracked, request)
+
+    async def _claim(self, tracked: Tracked, placed: Placed) -> ExecutionRequest | Rejected | None:
+        try:
+            return await self._handover.claim(tracked, placed)
+        finally:
+            self._claiming -= 1
+            for pool in self.pools:
+                if self.placement.queued(pool):
+                    self.schedule(pool)
 
     def _give_back(self, tracked: Tracked) -> None:
         """Undoes a placement that did not become a claim."""
