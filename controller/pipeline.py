@@ -10,6 +10,7 @@ slots, because a task begins with a slot in hand.
 import asyncio
 from collections.abc import Callable, Coroutine
 from datetime import datetime
+from itertools import islice
 from typing import Any, Final
 
 from contracts.control_plane_api import ResultReport
@@ -35,6 +36,8 @@ from controller.writer import Written
 
 QUEUED_AFTER_S: Final = 1.0
 """An Execution that waits longer for a slot says so in its status, once."""
+CLAIMS_AT_A_TIME: Final = 64
+"""Under way: where four thousand slots are free at once, the writes of results must not stand behind as many claims."""
 _TOLD_AT_A_TIME: Final = 10
 """A long queue must not take the API server's time from those that run: twenty such writes a second at most."""
 _RETRY_S: Final = 2.0
@@ -65,6 +68,7 @@ class Pipeline:
         self._dispatcher = Dispatcher(with_.executors, self.pods.run_ids, self._hush)
         self._handover = Handover(with_, self.identities, self.pods, self.pools, self._dispatcher)
         self._dirty: set[str] = set()
+        self._claiming = 0
 
     # --- seen -------------------------------------------------------------------------------------------------
 
@@ -190,12 +194,15 @@ class Pipeline:
     def _place(self, pool: str) -> None:
         self._dirty.discard(pool)
         if pool in self.pools and not self._handover.halted:
-            for placed in self.placement.place(pool):
+            room = CLAIMS_AT_A_TIME - self._claiming
+            for placed in list(islice(self.placement.place(pool), max(room, 0))):
                 tracked = self.registry.get(placed.uid)
                 if tracked is None:
                     self.placement.release(placed.uid)
+                    self.schedule(pool)
                     continue
                 tracked.stage = Stage.STARTING
+                self._claiming += 1
                 self.spawn(self._run(tracked, placed), tracked)
         self.changed(pool)
 
@@ -226,7 +233,7 @@ class Pipeline:
 
     async def _run(self, tracked: Tracked, placed: Placed) -> None:
         try:
-            request = await self._handover.claim(tracked, placed)
+            request = await self._claim(tracked, placed)
         except ControllerError as error:
             logger.warning("an Execution could not be started now", error=str(error), **_who(tracked))
             await asyncio.sleep(_RETRY_S)
@@ -239,6 +246,15 @@ class Pipeline:
             if tracked.stop_wanted:
                 self.stop(tracked)
             await self._dispatch(tracked, request)
+
+    async def _claim(self, tracked: Tracked, placed: Placed) -> ExecutionRequest | Rejected | None:
+        try:
+            return await self._handover.claim(tracked, placed)
+        finally:
+            self._claiming -= 1
+            for pool in self.pools:
+                if self.placement.queued(pool):
+                    self.schedule(pool)
 
     def _give_back(self, tracked: Tracked) -> None:
         """Undoes a placement that did not become a claim."""

@@ -27,6 +27,8 @@ from controller.unreadable import parse_or_refuse
 RESYNC_S: Final = 60.0
 RESYNC_AFTER_A_MISS_S: Final = 10.0
 """Where the watch has lost something it may lose more; and it has this long to deliver what the list saw first."""
+SEEN_AT_A_TIME: Final = 64
+"""Of a list, in one turn of the loop: ten thousand must not keep it from the Lease."""
 _ASK_AGAIN_S: Final = 2.0
 logger = get_logger(__name__)
 
@@ -164,8 +166,12 @@ class Recovery:
         }
         if not self._settled:
             await self._settle_sessions()
-        for execution in sorted(listed, key=lambda execution: execution.order):
+        # What runs comes first: it holds its slot before anything that waits is placed, which may begin at each pause.
+        ordered = sorted(listed, key=lambda execution: (execution.status.phase != "Running", execution.order))
+        for number, execution in enumerate(ordered, 1):
             self._pipeline.see(execution)
+            if number % SEEN_AT_A_TIME == 0:
+                await asyncio.sleep(0)
         for uid in before - {execution.uid for execution in listed}:
             await self.confirm_lost(uid)
 

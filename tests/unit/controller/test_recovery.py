@@ -4,8 +4,12 @@ import asyncio
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
+from contracts.executor_api import ExecutionState
 from controller import names
-from controller.recovery import RESYNC_AFTER_A_MISS_S, RESYNC_S
+from controller.pipeline import CLAIMS_AT_A_TIME
+from controller.recovery import RESYNC_AFTER_A_MISS_S, RESYNC_S, SEEN_AT_A_TIME
 from controller.resources import parse_execution
 from tests.unit.controller.builders import make_pod
 from tests.unit.controller.virtual_time import run_virtually
@@ -96,4 +100,75 @@ async def test_a_list_that_is_behind_the_watch_does_not_end_a_container_again() 
     world.recovery.see_pod(replace(stale, resource_version="21"))
     await world.settle()
     assert world.kube.phases["one"] == ["Running", "Crashed"]
+    await world.pipeline.close(0)
+
+
+def pool_and_pod() -> dict[str, list[dict[str, Any]]]:
+    """What a list gives of the world's only pod, with one slot."""
+    container = {"name": "executor", "state": {"running": {}}, "restartCount": 0}
+    ready = [{"type": "Ready", "status": "True"}]
+    pod = {
+        "metadata": {"name": "pod-1", "uid": "uid-pod-1", "labels": {names.POOL_LABEL: "default"}},
+        "spec": {"nodeName": "node-1", "containers": [{"name": "executor"}]},
+        "status": {"phase": "Running", "podIP": "10.0.0.1", "conditions": ready, "containerStatuses": [container]},
+    }
+    pool = {"metadata": {"name": "default", "uid": "uid-default", "generation": 3}, "spec": {"concurrency": 1}}
+    return {"executorpools": [pool], "pods": [pod]}
+
+
+async def test_a_long_list_leaves_the_loop_to_others_in_between() -> None:
+    world = World()
+    world.kube.lists["executions"] = [body_of(f"one-{number:04d}") for number in range(1000)]
+    seen = [0]
+
+    async def watch() -> None:
+        while True:
+            seen.append(len(world.pipeline.registry))
+            await asyncio.sleep(0)
+
+    watching = asyncio.ensure_future(watch())
+    await world.recovery.load()
+    watching.cancel()
+    seen.append(len(world.pipeline.registry))
+    assert seen[-1] == 1000
+    assert max(after - before for before, after in zip(seen, seen[1:], strict=False)) <= SEEN_AT_A_TIME
+    await world.pipeline.close(0)
+
+
+async def test_what_runs_keeps_its_slot_however_many_older_ones_wait() -> None:
+    world = World()
+    status = {"phase": "Running", "podName": "pod-1", "attempt": 1, "executionId": "exec_20260115_running0"}
+    running = {**body_of("runs", "9000"), "status": status}
+    waiting = [body_of(f"one-{number:04d}") for number in range(4 * SEEN_AT_A_TIME)]
+    world.kube.lists |= {**pool_and_pod(), "executions": [*waiting, running]}
+    world.executors.answer = ExecutionState(execution_id="exec_20260115_running0", state="running")
+    await world.recovery.load()
+    await world.settle()
+    assert world.pipeline.placement.holders("pod-1") == {"uid-runs"}
+    assert world.executors.requests == []
+    assert world.pipeline.placement.queued("default") == len(waiting)
+    await world.pipeline.close(0)
+
+
+async def test_of_a_thousand_free_slots_some_are_claimed_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    world.add_pod()
+    world.pipeline.placement.set_pod("pod-1", "default", 1000, accepts=True)
+    under_way, most, write = 0, 0, world.kube.replace_status
+
+    async def write_slowly(path: str, body: dict[str, Any]) -> str:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        await asyncio.sleep(0)
+        under_way -= 1
+        return await write(path, body)
+
+    monkeypatch.setattr(world.kube, "replace_status", write_slowly)
+    for number in range(1000):
+        world.pipeline.see(parse_execution(body_of(f"one-{number:04d}")))
+    for _ in range(1000):
+        await asyncio.sleep(0)
+    assert len(world.executors.requests) == 1000
+    assert most == CLAIMS_AT_A_TIME
     await world.pipeline.close(0)
