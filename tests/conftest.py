@@ -1,6 +1,14 @@
 """Options of the whole suite. Fixtures stand beside the tests that use them."""
 
+import signal
+
 import pytest
+
+
+def pytest_configure() -> None:
+    """A job in the background of a shell ignores SIGINT, and so would all that the tests start to interrupt it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
