@@ -73,14 +73,15 @@ async def load_configuration(kubeconfig: str | None, context: str | None) -> tup
     from kubernetes.aio.config.kube_config import list_kube_config_contexts
 
     configuration = Configuration()
-    named = kubeconfig or os.environ.get("KUBECONFIG")
+    named = kubeconfig or os.environ.get("KUBECONFIG") or None
     try:
         if "KUBERNETES_SERVICE_HOST" in os.environ and named is None and context is None:
             load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
             return configuration, _NAMESPACE_FILE.read_text().strip()
         _check_files(named)
-        await load_kube_config(kubeconfig, context, client_configuration=configuration)  # type: ignore[no-untyped-call]
-        contexts, current = list_kube_config_contexts(kubeconfig)  # type: ignore[no-untyped-call]
+        # Named, for the official client takes KUBECONFIG as it was when it was imported.
+        await load_kube_config(named, context, client_configuration=configuration)  # type: ignore[no-untyped-call]
+        contexts, current = list_kube_config_contexts(named)  # type: ignore[no-untyped-call]
     except (ConfigException, OSError, yaml.YAMLError, AttributeError, TypeError, ValueError) as error:
         what = " ".join(str(error).split())  # of a file that is no kubeconfig it may be any of these
         raise NotConfigured(
