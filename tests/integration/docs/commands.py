@@ -4,15 +4,13 @@ A block fenced as ``sh`` is run here. One that needs more says so behind that wo
 stands in the ``text`` block behind it, in which ``…`` stands for anything.
 """
 
-import os
 import re
-import signal
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-ROOT: Final = Path(__file__).resolve().parents[3]
+from tests.shell import ROOT, Done, run_in_one_shell
+
 DOCS: Final = ROOT / "docs"
 NEEDS: Final = {
     "": "nothing but a checkout with its virtual environment",
@@ -27,7 +25,6 @@ NEEDS: Final = {
 _FENCE: Final = re.compile(r"^(?P<mark>`{3,}|~{3,})(?P<info>[^\n`]*)\n(?P<body>.*?)^(?P=mark)[ ]*$", re.M | re.S)
 _SHELL: Final = frozenset({"sh", "bash", "shell", "console"})
 _WITHOUT_COMMANDS: Final = frozenset({"text", "yaml", "json", "python", "js", "{toctree}", "{include}"})
-_MARK: Final = "--- end of block, exit code "
 
 
 @dataclass(frozen=True)
@@ -44,14 +41,6 @@ class Block:
     def where(self) -> str:
         """For a person."""
         return f"{self.page}:{self.line}"
-
-
-@dataclass(frozen=True)
-class Done:
-    """What a block printed on both streams, and the exit code of its last command."""
-
-    output: str
-    exit_code: int
 
 
 def read_blocks(page: Path) -> list[Block]:
@@ -91,37 +80,12 @@ def _block(where: str, needs: str, fence: re.Match[str], after: list[re.Match[st
 
 
 def run_blocks(blocks: list[Block], timeout_s: float) -> list[Done]:
-    """All of them in one shell, started in the checkout.
+    """All of them in one shell, both streams as they come.
 
     Raises:
         subprocess.TimeoutExpired: they took longer.
     """
-    script = "".join(f"{block.commands}\nprintf '\\n%s%d\\n' '{_MARK}' $?\n" for block in blocks)
-    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "PYTHONPATH") if name in os.environ}
-    with subprocess.Popen(
-        ["bash"],
-        cwd=ROOT,
-        env={**kept, "ISOLATION_MODE": "best-effort"},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    ) as shell:
-        try:
-            printed, _ = shell.communicate(script, timeout_s)
-        finally:
-            _end_session(shell.pid)
-    parts = re.split(rf"^{re.escape(_MARK)}(\d+)\n", printed, flags=re.MULTILINE)
-    return [Done(output, int(code)) for output, code in zip(parts[::2], parts[1::2], strict=False)]
-
-
-def _end_session(leader: int) -> None:
-    """Whatever the commands left running belongs to the shell's own process group."""
-    try:
-        os.killpg(leader, signal.SIGKILL)
-    except ProcessLookupError:
-        return
+    return run_in_one_shell((block.commands for block in blocks), timeout_s)
 
 
 def is_shown(shown: str, printed: str) -> bool:

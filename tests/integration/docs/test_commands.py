@@ -11,7 +11,8 @@ import yaml
 from contracts.execution import ExecutionSpec
 from contracts.kube import API_VERSION, KubeModel
 from contracts.pool import ExecutorPoolSpec
-from tests.integration.docs.commands import DOCS, NEEDS, ROOT, Block, find_unknown, is_shown, read_blocks, run_blocks
+from tests.integration.docs.commands import DOCS, NEEDS, Block, find_unknown, is_shown, read_blocks, run_blocks
+from tests.shell import ROOT
 
 PAGES = sorted(path for path in DOCS.rglob("*.md"))
 

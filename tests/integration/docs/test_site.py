@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.docs.commands import DOCS, ROOT
+from tests.integration.docs.commands import DOCS
+from tests.shell import ROOT
 
 
 def build(pages: Path, into: Path) -> subprocess.CompletedProcess[str]:
