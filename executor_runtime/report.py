@@ -1,8 +1,8 @@
 """Results on their way to the Control Plane (the seed's US2): at least once, whatever crashes.
 
-A report is spooled *beside* its first attempt, at once, and not when the last one has failed. So from the moment that
-a result exists on disk until the Control Plane has taken it, there is no line between two of which a crash loses it,
-and a SIGTERM needs to save nothing that was under way. See ``docs/decisions/0003-executor-service.md``.
+A report is spooled *before* its first attempt. So from the moment that a result exists on disk
+until the Control Plane has taken it, there is no line between two of which a crash loses it, and a
+SIGTERM needs to save nothing that was under way. See ``docs/decisions/0003-executor-service.md``.
 """
 
 import asyncio
@@ -54,10 +54,10 @@ def idempotency_key(execution_id: str, body: bytes) -> str:
 class _Sending:
     """One report on its way: in memory for its first attempt, then on disk only."""
 
-    def __init__(self, entry: SpooledReport, saved: asyncio.Task[SpoolFile | None]) -> None:
+    def __init__(self, entry: SpooledReport, file: SpoolFile | None) -> None:
         self.execution_id = entry.execution_id
         self.entry: SpooledReport | None = entry
-        self.saved = saved
+        self.file = file
 
 
 class Reporter:
@@ -104,16 +104,16 @@ class Reporter:
         return task
 
     async def send(self, report: ResultReport, token: str | None) -> None:
-        """Saves the report, and tries up to five times; what is left after that is for ``replay``."""
+        """Saves the report, then tries up to five times; what is left after that is for ``replay``."""
         execution_id = report.execution_id
         self._under_way.add(execution_id)
         try:
             entry = self._entry(report, token)
             del report  # while it waits for its next attempt, its streams are on disk only
-            sending = _Sending(entry, asyncio.create_task(self._save(entry), name=f"save {execution_id}"))
+            sending = _Sending(entry, await self._save(entry))
             del entry
             answer = await retry(lambda: self._attempt(sending), self._clock, f"result of {execution_id}")
-            await self._settle(execution_id, await sending.saved, answer)
+            await self._settle(execution_id, sending.file, answer)
         finally:
             self._under_way.discard(execution_id)
 
@@ -162,12 +162,11 @@ class Reporter:
     async def _attempt(self, sending: _Sending) -> Answer:
         async with self._bodies:
             entry = sending.entry or await self._load(sending.execution_id)
+            if sending.file is not None:
+                sending.entry = None
             if entry is None:
                 return Answer(Outcome.DROPPED, "no longer in the spool")
-            answer = await self._post(entry)
-            if await sending.saved is not None:
-                sending.entry = None
-            return answer
+            return await self._post(entry)
 
     async def _load(self, execution_id: str) -> SpooledReport | None:
         found = await asyncio.to_thread(self._spool.load, execution_id)

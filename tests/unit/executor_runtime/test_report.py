@@ -1,5 +1,4 @@
 import asyncio
-import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -13,7 +12,7 @@ from contracts.executor_api import ExecutionMetrics, ExecutionResult
 from executor_runtime.control_plane import ControlPlane
 from executor_runtime.report import REPLAY_INTERVAL_S, Reporter, build_crash_report
 from executor_runtime.secret import Redactor, Token
-from executor_runtime.spool import Spool, SpooledReport, SpoolFile
+from executor_runtime.spool import Spool
 from tests.unit.executor_runtime.answers import make_answer
 from tests.unit.executor_runtime.fake_time import FakeTime
 
@@ -157,47 +156,19 @@ async def test_the_token_is_read_again_for_each_attempt(make_rig: Callable[..., 
     assert shown == ["Bearer first", "Bearer second-token"]
 
 
-async def test_the_first_attempt_does_not_wait_for_the_disk_and_the_second_does(
-    make_rig: Callable[..., Rig], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    rig = make_rig(503, 201)
+async def test_the_report_is_on_disk_before_the_first_attempt(make_rig: Callable[..., Rig]) -> None:
+    rig = make_rig(201)
     seen: list[list[str]] = []
-    tried, save, answer = threading.Event(), rig.spool.save, rig.transport.__call__
-
-    def save_slowly(entry: SpooledReport) -> SpoolFile:
-        assert tried.wait(10), "the first attempt waits until it is on disk"
-        return save(entry)
+    answer = rig.transport.__call__
 
     async def look(request: httpx.Request) -> httpx.Response:
         seen.append(rig.spool.waiting())
-        tried.set()
         return await answer(request)
 
-    monkeypatch.setattr(rig.spool, "save", save_slowly)
     rig.control_plane = ControlPlane("http://cp", Token("t", None, rig.redactor), httpx.MockTransport(look))
     rig.reporter = Reporter(rig.control_plane, rig.spool, rig.redactor, rig.time.clock, lambda *_: None)
     await rig.send(ResultReport.of(make_result()))
-    assert seen == [[], [ID]]
-    assert rig.spool.waiting() == []
-
-
-async def test_one_that_is_taken_before_it_is_on_disk_does_not_stay_there(
-    make_rig: Callable[..., Rig], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    rig = make_rig(201)
-    taken, save = threading.Event(), rig.spool.save
-
-    def save_slowly(entry: SpooledReport) -> SpoolFile:
-        assert taken.wait(10)
-        return save(entry)
-
-    monkeypatch.setattr(rig.spool, "save", save_slowly)
-    sending = rig.reporter.start(ResultReport.of(make_result()), None)
-    while not rig.transport.requests:  # noqa: ASYNC110 - nobody tells
-        await asyncio.sleep(0)
-    assert not sending.done()
-    taken.set()
-    await sending
+    assert seen == [[ID]]
     assert rig.spool.waiting() == []
 
 
