@@ -61,10 +61,7 @@ class Bed:
         folder = self.folder / name
         folder.mkdir(mode=0o755)
         environment = {
-            "CONTROL_PLANE_URL": self.controller.url,
-            "INTERNAL_API_TOKEN": self.controller.internal_token,
-            "EXECUTE_API_TOKEN": self.controller.execute_token,
-            "POD_NAME": name,
+            **self.controller.executor_environment(name),
             "MAX_CONCURRENT_EXECUTIONS": str(slots),
         }
         executor = RunningExecutor(folder, environment)

@@ -151,10 +151,7 @@ async def open_outage(folder: Path) -> AsyncIterator[Outage]:
         stack.push_async_callback(controller.stop)
         await controller.start(CONTROL_PLANE_URL=control_plane.url, CONTROL_PLANE_TOKEN_FILE=str(token_file))
         environment = {
-            "CONTROL_PLANE_URL": controller.url,
-            "INTERNAL_API_TOKEN": controller.internal_token,
-            "EXECUTE_API_TOKEN": controller.execute_token,
-            "POD_NAME": "pod-1",
+            **controller.executor_environment("pod-1"),
             "MAX_CONCURRENT_EXECUTIONS": str(_SLOTS),
         }
         (folder / "executor").mkdir(mode=0o755)

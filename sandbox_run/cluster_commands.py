@@ -2,10 +2,11 @@
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
-from typing import Final
+from typing import Final, get_args
 
 import click
 
+from contracts.execution import Phase
 from sandbox_executor_client import AsyncClient, Execution, Pool, WaitTimeout
 from sandbox_run import exit_codes, output, tables
 from sandbox_run.cluster import Say, Target, tell
@@ -17,9 +18,7 @@ from sandbox_run.options import FORMATS, cluster_options, complete_names, output
 from sandbox_run.progress import progress
 
 _CANCEL_WAIT_S: Final = 30.0
-_PHASES: Final = click.Choice(
-    ["Pending", "Running", "Succeeded", "Failed", "TimedOut", "Crashed", "Cancelled", "Rejected"]
-)
+_PHASES: Final = click.Choice(get_args(Phase))
 _name = click.argument("name", shell_complete=complete_names)
 
 

@@ -97,6 +97,15 @@ class Controller:
                 raise AssertionError(f"the controller was no {role} in {_START_S} s: {self.log[-4000:]}")
             time.sleep(0.05)
 
+    def executor_environment(self, pod_name: str) -> dict[str, str]:
+        """Of an executor on this pod, which takes Executions from it and reports to it."""
+        return {
+            "CONTROL_PLANE_URL": self.url,
+            "INTERNAL_API_TOKEN": self.internal_token,
+            "EXECUTE_API_TOKEN": self.execute_token,
+            "POD_NAME": pod_name,
+        }
+
     def prepare(self, **settings: str) -> dict[str, str]:
         """Writes its files; the environment that it is started with."""
         files = {"internal": self.internal_token, "execute": self.execute_token, "report": self.report_key}

@@ -252,10 +252,7 @@ async def scene(
     try:
         with open_directory() as directory:
             environment = {
-                "CONTROL_PLANE_URL": process.url,
-                "INTERNAL_API_TOKEN": process.internal_token,
-                "EXECUTE_API_TOKEN": process.execute_token,
-                "POD_NAME": "pod-1",
+                **process.executor_environment("pod-1"),
                 "MAX_CONCURRENT_EXECUTIONS": "4",
             }
             executor = RunningExecutor(directory, environment, ("tests.integration.executor.hurried",))

@@ -19,13 +19,7 @@ async def executor(cluster: Cluster, controller: Controller) -> AsyncIterator[Ru
     """One that reports to the controller, and the pod and pool that stand for it."""
     with (
         open_directory() as directory,
-        run_executor(
-            directory,
-            CONTROL_PLANE_URL=controller.url,
-            INTERNAL_API_TOKEN=controller.internal_token,
-            EXECUTE_API_TOKEN=controller.execute_token,
-            POD_NAME="pod-1",
-        ) as running,
+        run_executor(directory, **controller.executor_environment("pod-1")) as running,
     ):
         port = await asyncio.to_thread(lambda: running.port)
         await cluster.create_pool("default")

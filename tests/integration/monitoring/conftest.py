@@ -104,10 +104,7 @@ async def _run(controller: Controller, chart: Rendered, folder: Path, started: l
 
 def _environment(controller: Controller) -> dict[str, str]:
     return {
-        "CONTROL_PLANE_URL": controller.url,
-        "INTERNAL_API_TOKEN": controller.internal_token,
-        "EXECUTE_API_TOKEN": controller.execute_token,
-        "POD_NAME": "pod-1",
+        **controller.executor_environment("pod-1"),
         "WARM_SANDBOXES": "1",
     }
 

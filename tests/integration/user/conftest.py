@@ -87,13 +87,7 @@ def whole(api_server: ApiServer, tmp_path_factory: pytest.TempPathFactory) -> It
     try:
         with (
             open_directory() as directory,
-            run_executor(
-                directory,
-                CONTROL_PLANE_URL=controller.url,
-                INTERNAL_API_TOKEN=controller.internal_token,
-                EXECUTE_API_TOKEN=controller.execute_token,
-                POD_NAME="pod-1",
-            ) as executor,
+            run_executor(directory, **controller.executor_environment("pod-1")) as executor,
         ):
             asyncio.run(_add_pool(Cluster(api_server), executor.port))
             yield Whole(api_server, admin, tenant)
