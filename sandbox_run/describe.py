@@ -59,8 +59,8 @@ def _used(execution: Execution) -> str:
     if not metrics:
         return ""
     return (
-        f"{metrics.get('durationMs', 0):g} ms of time, {metrics.get('cpuTimeMs', 0):g} ms of CPU, "
-        f"{metrics.get('peakMemoryMB', 0):g} MiB of memory at most"
+        f"{metrics.get('durationMs', 0):.1f} ms of time, {metrics.get('cpuTimeMs', 0):.1f} ms of CPU, "
+        f"{metrics.get('peakMemoryMB', 0):.1f} MiB of memory at most"
     )
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from sandbox_executor_client import Execution, Pool
 from sandbox_run import tables
+from sandbox_run.describe import describe_execution
 from sandbox_run.text import for_terminal, one_line, plain
 
 NOW = datetime(2026, 1, 15, 12, 0, 0, tzinfo=UTC)
@@ -51,3 +52,9 @@ def test_columns_in_a_pipe_are_as_wide_as_they_must_be(capsys: pytest.CaptureFix
     assert capsys.readouterr().out == "NAME     X\na        \\x1b[2J\nlonger\n"
     tables.write_rows(("NAME", "X"), [("a\tb", "c")], raw=True)
     assert capsys.readouterr().out == "a b\tc\n"
+
+
+def test_what_was_used_keeps_one_decimal_also_of_whole_numbers() -> None:
+    status = {"phase": "Succeeded", "metrics": {"durationMs": 82.277, "cpuTimeMs": 20, "peakMemoryMB": 10}}
+    described = describe_execution(Execution({"metadata": {"name": "x"}, "spec": {}, "status": status}))
+    assert "Used:         82.3 ms of time, 20.0 ms of CPU, 10.0 MiB of memory at most\n" in described
