@@ -7,12 +7,10 @@ So everything that a figure of the controller's way is made of is there, and not
 import asyncio
 import contextlib
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,17 +91,6 @@ class Bed:
         command = [sys.executable, "-m", module, *arguments]
         pipe = subprocess.PIPE
         return subprocess.Popen(command, cwd=ROOT, env=environment, stdin=pipe, stdout=pipe)
-
-
-@contextlib.contextmanager
-def open_folder() -> Iterator[Path]:
-    """A folder that an executor's unprivileged sandboxes can reach, removed afterwards."""
-    folder = Path(tempfile.mkdtemp(prefix="bench-"))
-    folder.chmod(0o755)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.asynccontextmanager

@@ -12,7 +12,7 @@ import sys
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from benchmarks.bed import Bed, end, open_bed, open_folder
+from benchmarks.bed import Bed, end, open_bed
 from benchmarks.collection import Collection, make_execution, make_spec
 from benchmarks.fake_pods import open_pods
 from benchmarks.figures import Row, keep, p95, show
@@ -21,6 +21,7 @@ from benchmarks.null_operator import collection_path
 from controller import names
 from tests.integration.controller.apiserver import apply_crd
 from tests.integration.controller.cluster import TENANT
+from tests.integration.executor.running import open_directory
 
 GOAL = 1.6
 """Of the medians."""
@@ -79,7 +80,7 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=200, help="samples of each")
     parser.add_argument("--pause", type=float, default=0.02, help="seconds before each that is timed")
     options = parser.parse_args()
-    with open_folder() as folder:
+    with open_directory() as folder:
         rows, samples = asyncio.run(measure(folder, options.count, options.pause))
     show(rows)
     keep("execution_latency", rows, samples)

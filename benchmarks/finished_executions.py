@@ -12,12 +12,13 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.bed import Bed, open_bed, open_folder
+from benchmarks.bed import Bed, open_bed
 from benchmarks.collection import Collection, is_placed, make_execution
 from benchmarks.fake_pods import open_pods
 from benchmarks.figures import Row, keep, show
 from controller import names
 from tests.integration.controller.cluster import TENANT
+from tests.integration.executor.running import open_directory
 
 PODS, SLOTS = 2, 16
 LATENCY_GOAL, MEMORY_GOAL_BYTES, START_GOAL = 1.2, 2048.0, 2.0
@@ -107,7 +108,7 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=200, help="samples of each latency")
     parser.add_argument("--starts", type=int, default=6, help="starts of the controller, of each kind")
     options = parser.parse_args()
-    with open_folder() as folder:
+    with open_directory() as folder:
         found = asyncio.run(measure(folder, options.finished, options.count, options.starts))
     rows = make_rows(found, options.finished)
     show(rows)

@@ -10,10 +10,8 @@ import argparse
 import asyncio
 import contextlib
 import secrets
-import shutil
 import statistics
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -29,7 +27,7 @@ from tests.fakes.control_plane import FakeControlPlane
 from tests.integration.controller.apiserver import ApiServer, apply_crds
 from tests.integration.controller.cluster import TENANT, Cluster, Controller, grant_rights
 from tests.integration.controller.conftest import make_controller
-from tests.integration.executor.running import RunningExecutor
+from tests.integration.executor.running import RunningExecutor, open_directory
 
 WARM_UP_S: Final = 15.0
 CATCH_UP_S: Final = 120.0
@@ -275,12 +273,8 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--per-second", type=float, default=2)
     options = parser.parse_args()
-    folder = Path(tempfile.mkdtemp(prefix="outage-"))
-    folder.chmod(0o755)
-    try:
+    with open_directory() as folder:
         return asyncio.run(_measure(options.minutes, options.per_second, folder))
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 if __name__ == "__main__":

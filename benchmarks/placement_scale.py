@@ -14,12 +14,13 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from benchmarks.bed import POOL, Bed, open_bed, open_folder
+from benchmarks.bed import POOL, Bed, open_bed
 from benchmarks.collection import Collection, make_execution
 from benchmarks.fake_pods import open_pods
 from benchmarks.figures import RESULTS
 from controller import names
 from tests.integration.controller.cluster import TENANT
+from tests.integration.executor.running import open_directory
 
 SLOTS = 4
 SIZES = ((10, 100), (10, 1_000), (100, 1_000), (100, 10_000), (1_000, 1_000), (1_000, 10_000))
@@ -89,7 +90,7 @@ def main() -> int:
     print(f"{'pods':>6}{'queued':>10}{'start CPU s':>12}{'CPU s':>9}{'ms a placement':>15}{'wall s':>9}{'/s':>8}")
     found = []
     for pods, queued in sizes:
-        with open_folder() as folder:
+        with open_directory() as folder:
             found.append(asyncio.run(simulate(folder, pods, queued)))
         print(found[-1], flush=True)
     ratio = found[-1].cost_ms / found[0].cost_ms

@@ -25,6 +25,9 @@ MAX_QUEUED_EXECUTIONS: Final = 10
 STATUS_STREAM_BYTES: Final = 65_536
 """The tail of each stream that ``Execution.status`` keeps."""
 
+STATUS_TAIL_BYTES: Final = 4096
+"""The last of each stream that ``Execution.status`` shows while it runs."""
+
 STATUS_RETURN_VALUE_BYTES: Final = 65_536
 STATUS_ARTIFACTS: Final = 200
 

@@ -78,6 +78,13 @@ class Heartbeat(BaseModel):
 
     timestamp: datetime
     progress: dict[str, JsonValue] | None = None
+    stdout_tail: str | None = Field(
+        default=None, description="The last 4 KiB. Tails are for the operator's controller; nobody else is told them."
+    )
+    stderr_tail: str | None = Field(default=None, description="The same.")
+    between: bool = Field(
+        default=False, description="Sent between two heartbeats because there is new output; for the controller only."
+    )
 
 
 class ResultReport(BaseModel):

@@ -16,6 +16,7 @@ class ErrorCode(StrEnum):
     TOMBSTONE = "Executor.Tombstone"
     STALE_EPOCH = "Executor.StaleEpoch"
     OTHER_RUN = "Executor.OtherRun"
+    TOO_MANY_READERS = "Executor.TooManyReaders"
     QUEUE_FULL = "Executor.QueueFull"
     TERMINATING = "Executor.Terminating"
     INTERNAL = "Executor.InternalError"
@@ -35,6 +36,7 @@ _HTTP_STATUS = {
     ErrorCode.TOMBSTONE: 409,
     ErrorCode.STALE_EPOCH: 412,
     ErrorCode.OTHER_RUN: 412,
+    ErrorCode.TOO_MANY_READERS: 429,
     ErrorCode.QUEUE_FULL: 503,
     ErrorCode.TERMINATING: 503,
     ErrorCode.INTERNAL: 500,

@@ -11,7 +11,7 @@ from pydantic import ConfigDict, Field, JsonValue, ValidationInfo, field_validat
 from pydantic_core import PydanticUndefined
 
 from contracts import bounds
-from contracts.executor_api import Code, EnvValue, Language
+from contracts.executor_api import Code, EnvValue, Language, OutputOverflow
 from contracts.ids import EXECUTION_ID_EXAMPLE, EXECUTION_ID_PATTERN
 from contracts.kube import ByteQuantity, Condition, DnsName, KeyName, KubeModel, Timestamp, cel
 
@@ -165,6 +165,12 @@ class ExecutionSpec(KubeModel):
     ttl_seconds_after_finished: int | None = Field(
         default=None, ge=0, le=31_536_000, description="The Execution is deleted this long after it has ended."
     )
+    output_overflow: OutputOverflow | None = Field(
+        default=None,
+        description="When the code writes more than its executor holds, 10 MiB of each stream and the last bytes: drop "
+        "(default): it goes on; hold: it waits until somebody who follows its output has read that, and its timeout "
+        "runs on.",
+    )
     cancel: bool = Field(default=False, description="Set to true to stop it. Cannot be taken back.")
 
     @field_validator("execution_id")
@@ -292,6 +298,12 @@ class ExecutionStatus(KubeModel):
     )
     progress: dict[str, JsonValue] | None = Field(
         default=None, description="What the code wrote to .progress.json.", json_schema_extra=_ANY_OBJECT
+    )
+    stdout_tail: str | None = Field(
+        default=None, description="While it runs, after two seconds: the last 4 KiB. Gone once it has ended."
+    )
+    stderr_tail: str | None = Field(
+        default=None, description="While it runs, after two seconds: the last 4 KiB. Gone once it has ended."
     )
     exit_code: int | None = Field(
         default=None, description="Of the code; 128 + signal when a signal ended it, -1 on timeout or sandbox failure."

@@ -24,6 +24,8 @@ Reason = Literal[
     "DiskLimit",
     "SandboxError",
 ]
+OutputOverflow = Literal["drop", "hold"]
+"""What happens when code writes more than is held of its output: it goes on, or it waits until that was read."""
 IsolationLevel = Literal["full", "reduced"]
 LimitsEnforcement = Literal["cgroup", "watchdog"]
 
@@ -121,6 +123,11 @@ class ExecutionRequest(BaseModel):
         default=None, description="Used instead of INTERNAL_API_TOKEN for the reports on this execution."
     )
     limits: ExecutionLimits = Field(default_factory=ExecutionLimits)
+    output_overflow: OutputOverflow = Field(
+        default="drop",
+        description="When it writes more than is held of its output: drop: it goes on; hold: it waits until somebody "
+        "who follows its output has read that, and its timeout runs on.",
+    )
 
     @property
     def event_given(self) -> bool:

@@ -63,12 +63,21 @@ class Cancelled:
 
 
 @dataclass(frozen=True, slots=True)
+class Tails:
+    """The last that it has written so far; None: nothing, or its executor does not say."""
+
+    stdout: str | None = None
+    stderr: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class HeartbeatSeen:
     """Its executor says that it runs."""
 
     attempt: int
     progress: dict[str, JsonValue] | None
     time: datetime
+    tails: Tails = Tails()
 
 
 @dataclass(frozen=True, slots=True)

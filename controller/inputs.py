@@ -57,6 +57,8 @@ async def make_request(execution: Execution, grant: Grant, kube: ObjectReader) -
     }
     if execution.spec.stdin is not None:
         fields["stdin"] = execution.spec.stdin
+    if execution.spec.output_overflow is not None:
+        fields["output_overflow"] = execution.spec.output_overflow
     if execution.spec.event_given:
         fields["event"] = execution.spec.event
     try:

@@ -69,6 +69,8 @@ class Pipeline:
         self._handover = Handover(with_, self.identities, self.pods, self.pools, self._dispatcher)
         self._dirty: set[str] = set()
         self._claiming = 0
+        self._held_back: set[str] = set()
+        """Pools in which somebody may have had to wait because ``CLAIMS_AT_A_TIME`` were under way."""
 
     # --- seen -------------------------------------------------------------------------------------------------
 
@@ -194,8 +196,11 @@ class Pipeline:
     def _place(self, pool: str) -> None:
         self._dirty.discard(pool)
         if pool in self.pools and not self._handover.halted:
-            room = CLAIMS_AT_A_TIME - self._claiming
-            for placed in list(islice(self.placement.place(pool), max(room, 0))):
+            room = max(CLAIMS_AT_A_TIME - self._claiming, 0)
+            begun = list(islice(self.placement.place(pool), room))
+            if len(begun) == room:
+                self._held_back.add(pool)
+            for placed in begun:
                 tracked = self.registry.get(placed.uid)
                 if tracked is None:
                     self.placement.release(placed.uid)
@@ -252,9 +257,9 @@ class Pipeline:
             return await self._handover.claim(tracked, placed)
         finally:
             self._claiming -= 1
-            for pool in self.pools:
-                if self.placement.queued(pool):
-                    self.schedule(pool)
+            held_back, self._held_back = self._held_back, set()
+            for pool in held_back:
+                self.schedule(pool)
 
     def _give_back(self, tracked: Tracked) -> None:
         """Undoes a placement that did not become a claim."""

@@ -5,17 +5,20 @@ from datetime import datetime
 from typing import Any, Final
 
 from contracts.control_plane_api import ResultReport
-from controller.facts import HeartbeatSeen
+from controller.facts import HeartbeatSeen, Tails
 from controller.pipeline import Pipeline, mark_of
 from controller.relay.relay import Relay
 from controller.report_tokens import ReportTokens
 from controller.resources import Execution
-from controller.status import FINISHED, condition_of, fits_status
-from controller.tracking import Ended, Stage
+from controller.status import FINISHED, condition_of, cut_tail, fits_status
+from controller.tracking import Ended, Stage, Tracked
 
 HEARTBEAT_WRITE_S: Final = 5.0
+TAIL_WRITE_S: Final = 2.0
+"""The same where there is new output to show."""
 HEARTBEAT_RELAY_S: Final = 3.0
 """Executors send one every 5 ± 1 s; one that sends more shall not crowd out the others'."""
+_NO_TAILS: Final = Tails()
 _ATTEMPTS: Final = range(1, 12)
 """spec.maxRetries is 10 at most."""
 
@@ -76,21 +79,39 @@ class Reports:
                 )
         return None
 
-    def beat(self, execution_id: str, attempt: int, progress: dict[str, Any] | None) -> bool:
-        """A heartbeat; False when no such attempt runs. Written at most once in five seconds."""
+    def beat(
+        self,
+        execution_id: str,
+        attempt: int,
+        progress: dict[str, Any] | None,
+        tails: Tails = _NO_TAILS,
+        *,
+        between: bool = False,
+    ) -> bool:
+        """A heartbeat; False when no such attempt runs. Written at most once in five seconds, in two with new output.
+
+        ``between``: it is no beat of the rhythm that a Control Plane is to hear.
+        """
         tracked = self._pipeline.registry.owner(execution_id)
         if tracked is None or tracked.attempt != attempt or tracked.stage is not Stage.RUNNING:
             return False
         now = self._now()
         tracked.hear(now)
-        if self._relay is not None and _is_over(tracked.last_beat_relayed, now):
+        if self._relay is not None and not between and _is_over(tracked.last_beat_relayed, now):
             tracked.last_beat_relayed = now
             self._relay.beat(execution_id, progress, now)
         last = tracked.last_beat_written or tracked.status.start_time
-        if last is None or (now - last).total_seconds() >= HEARTBEAT_WRITE_S:
+        pause_s = TAIL_WRITE_S if _has_news(tracked, tails) else HEARTBEAT_WRITE_S
+        if last is None or (now - last).total_seconds() >= pause_s:
             tracked.last_beat_written = now
-            self._pipeline.record_soon(tracked, HeartbeatSeen(attempt, progress, now))
+            self._pipeline.record_soon(tracked, HeartbeatSeen(attempt, progress, now, tails))
         return True
+
+
+def _has_news(tracked: Tracked, tails: Tails) -> bool:
+    shown = (tracked.status.stdout_tail, tracked.status.stderr_tail)
+    said = (tails.stdout, tails.stderr)
+    return any(new is not None and cut_tail(new) != old for new, old in zip(said, shown, strict=True))
 
 
 def _is_over(last: datetime | None, now: datetime) -> bool:

@@ -27,6 +27,7 @@ from contracts.control_plane_api import (
 )
 from contracts.ids import EXECUTION_ID_LENGTH
 from controller.errors import KubeError
+from controller.facts import Tails
 from controller.logs import get_logger
 from controller.pipeline import Pipeline
 from controller.reports import Reports
@@ -100,7 +101,8 @@ class InternalApi:
         """An execution still runs."""
         attempt = self._check_report_token(execution_id, request)
         said = _parse(Heartbeat, await _read(request, bounds.STATUS_PROGRESS_BYTES))
-        known = self._reports.beat(execution_id, attempt, said.progress)
+        tails = Tails(said.stdout_tail, said.stderr_tail)
+        known = self._reports.beat(execution_id, attempt, said.progress, tails, between=said.between)
         return Response(status_code=204 if known else 404)
 
     async def result(self, execution_id: str, request: Request) -> Response:

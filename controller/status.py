@@ -49,6 +49,8 @@ _PHASE_OF_REPORT: Final[Mapping[str, Phase]] = {
     "crashed": "Crashed",
 }
 _PATH_LENGTH: Final = 1024
+_TAILS: Final = ("stdout_tail", "stderr_tail")
+"""While it runs; its end has the output itself."""
 
 
 def advance(status: ExecutionStatus, fact: Fact, generation: int | None = None) -> ExecutionStatus | None:
@@ -101,7 +103,7 @@ def _retry(status: ExecutionStatus, reason: str, now: datetime, generation: int 
     """
     message = f"attempt {status.attempt} was lost ({reason}); it may have run in part, and another one follows"
     condition = make_condition(SCHEDULED, "False", RETRYING, message, now, generation)
-    gone = ("pod_name", "node_name", "executor_run", "start_time", "last_heartbeat_time", "progress")
+    gone = ("pod_name", "node_name", "executor_run", "start_time", "last_heartbeat_time", "progress", *_TAILS)
     return status.model_copy(
         update={
             **dict.fromkeys(gone),
@@ -153,6 +155,9 @@ def _beat(status: ExecutionStatus, fact: HeartbeatSeen) -> ExecutionStatus | Non
     update: dict[str, Any] = {"last_heartbeat_time": fact.time}
     if fact.progress is not None and can_store(fact.progress):
         update["progress"] = fact.progress
+    for name, text in (("stdout_tail", fact.tails.stdout), ("stderr_tail", fact.tails.stderr)):
+        if text is not None:
+            update[name] = cut_tail(text)
     return status.model_copy(update=update)
 
 
@@ -205,6 +210,7 @@ def _end(
         "phase": phase,
         "completion_time": now,
         "conditions": merge_conditions(status.conditions, *conditions),
+        **dict.fromkeys(_TAILS),
     }
     if status.start_time is not None:
         update["duration"] = format_duration((now - status.start_time).total_seconds())
@@ -270,6 +276,11 @@ def utf8_tail(raw: bytes, limit: int) -> str:
     while start < len(raw) and raw[start] & 0xC0 == 0x80:
         start += 1
     return raw[start:].decode()
+
+
+def cut_tail(text: str) -> str:
+    """As much of the end of a stream as a status shows while it is being written."""
+    return utf8_tail(text.encode("utf-8", "replace"), bounds.STATUS_TAIL_BYTES)
 
 
 def format_duration(seconds: float) -> str:

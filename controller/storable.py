@@ -50,6 +50,7 @@ def cut(status: ExecutionStatus, times: int) -> ExecutionStatus:
         if text is not None and len(text.encode()) > _KEPT_BYTES[times - 1]:
             kept = text.encode()[len(text.encode()) - _KEPT_BYTES[times - 1] :].decode(errors="ignore")
             update |= {name: kept, f"{name}_truncated": True}
+    update |= {"stdout_tail": None, "stderr_tail": None}
     if status.return_value is not None:
         update |= {"return_value": None, "return_value_truncated": True}
     if status.artifacts:

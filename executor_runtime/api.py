@@ -30,6 +30,7 @@ from contracts.executor_api import (
 from executor_runtime import VERSION, artifacts, openapi
 from executor_runtime.errors import MethodNotAllowed, NotFound, RequestError, ValidationFailed
 from executor_runtime.fencing import Fence
+from executor_runtime.live_output import parse_query
 from executor_runtime.metrics import CONTENT_TYPE, Metrics
 from executor_runtime.middleware import RequestContext
 from executor_runtime.records import Record
@@ -120,6 +121,22 @@ def _execution_routes(api: Api) -> APIRouter:
     )
     async def get_execution(execution_id: str) -> Response:
         return Response(service.find(execution_id).encode(), media_type="application/json")
+
+    @router.get(
+        "/executions/{execution_id}/output",
+        summary="Its output while it runs, and for a while after that, as server-sent events",
+        response_model=None,
+        response_class=Response,
+        responses={
+            200: openapi.OUTPUT,
+            400: openapi.BAD_OFFSET,
+            404: openapi.NOT_FOUND,
+            429: openapi.TOO_MANY_READERS,
+        },
+        openapi_extra={"parameters": openapi.OUTPUT_PARAMETERS},
+    )
+    async def get_output(execution_id: str, request: Request) -> Response:
+        return service.follow(execution_id, parse_query(request.query_params))
 
     @router.delete(
         "/executions/{execution_id}",

@@ -13,6 +13,7 @@
         │   └── Buried           409: a tombstone
         ├── StaleEpoch           412
         ├── OtherRun             412
+        ├── TooManyReaders       429 with Retry-After
         ├── QueueFull            503 with Retry-After
         │   ├── BacklogFull      503
         │   └── Terminating      503
@@ -133,6 +134,18 @@ class OtherRun(RequestError):
 
     code = ErrorCode.OTHER_RUN
     http_status = 412
+
+
+class TooManyReaders(RequestError):
+    """As many follow the output of executions here as may."""
+
+    code = ErrorCode.TOO_MANY_READERS
+    http_status = 429
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """When to try again, in whole seconds."""
+        return {"Retry-After": str(RETRY_AFTER_S), **super().headers}
 
 
 class QueueFull(RequestError):

@@ -2,12 +2,14 @@
 
 One task an execution. The beat is kept by deadlines, not by pauses between answers, and a call
 that hangs is given up when the next one is due: a Control Plane that does not answer neither
-delays the next beat nor piles up calls (T059).
+delays the next beat nor piles up calls (T059). The operator's controller, which shows the end of the output
+while it grows, is told of new output half-way between two beats too: first after two and a half seconds.
 """
 
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from typing import Final
 
 import structlog
@@ -23,9 +25,23 @@ INTERVAL_S: Final = 5.0
 log = structlog.get_logger()
 
 
-def no_progress() -> dict[str, JsonValue] | None:
-    """Of an execution that reports none."""
-    return None
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a heartbeat says besides that the execution runs."""
+
+    progress: dict[str, JsonValue] | None = None
+    stdout_tail: str | None = None
+    stderr_tail: str | None = None
+
+    @property
+    def tails(self) -> tuple[str | None, str | None]:
+        """The end of each stream."""
+        return self.stdout_tail, self.stderr_tail
+
+
+def say_nothing() -> Said:
+    """Of an execution that reports nothing."""
+    return Said()
 
 
 class Heart:
@@ -37,14 +53,19 @@ class Heart:
         execution_id: str,
         token: str | None,
         clock: Clock,
-        progress: Callable[[], dict[str, JsonValue] | None] = no_progress,
+        look: Callable[[], Said] = say_nothing,
+        *,
+        tells_tails: bool = False,
     ) -> None:
-        """``progress`` is asked at each beat; it must not block."""
+        """``look`` is asked at each beat; it must not block. ``tells_tails``: between two beats there is another one
+        where the output has changed, for who shows its end."""
         self._control_plane = control_plane
         self._execution_id = execution_id
         self._token = token
         self._clock = clock
-        self._progress = progress
+        self._look = look
+        self._tells_tails = tells_tails
+        self._told: tuple[str | None, str | None] = (None, None)
         self._call: asyncio.Task[Answer] | None = None
 
     @contextlib.asynccontextmanager
@@ -64,16 +85,35 @@ class Heart:
             # The first one after a whole interval: a short execution costs no call. After a stall, no burst.
             now = self._clock.monotonic()
             due = due + INTERVAL_S if due + INTERVAL_S > now else now + INTERVAL_S
+            if self._tells_tails:
+                await self._clock.sleep((due - now) / 2)
+                self._beat_between()
+                now = self._clock.monotonic()
             await self._clock.sleep(due - now)
             if await self._give_up_call():
                 log.error("heartbeat_unanswered", execution_id=self._execution_id)
-            self._call = asyncio.create_task(self._send())
-            self._call.add_done_callback(self._log_failure)
+            self._start_call(self._look(), between=False)
 
-    async def _send(self) -> Answer:
-        beat = Heartbeat(timestamp=self._clock.now(), progress=self._progress())
-        leave_out = {"progress"} if beat.progress is None else None
-        body = beat.model_dump_json(exclude=leave_out).encode()
+    def _beat_between(self) -> None:
+        said = self._look()
+        if said.tails != self._told and (self._call is None or self._call.done()):
+            self._start_call(said, between=True)
+
+    def _start_call(self, said: Said, *, between: bool) -> None:
+        self._told = said.tails
+        self._call = asyncio.create_task(self._send(said, between))
+        self._call.add_done_callback(self._log_failure)
+
+    async def _send(self, said: Said, between: bool) -> Answer:
+        stdout, stderr = said.tails if self._tells_tails else (None, None)
+        beat = Heartbeat(
+            timestamp=self._clock.now(),
+            progress=said.progress,
+            stdout_tail=stdout,
+            stderr_tail=stderr,
+            between=between,
+        )
+        body = beat.model_dump_json(exclude_defaults=True).encode()
         return await self._control_plane.post(Call(heartbeat_path(self._execution_id), body, self._token))
 
     async def _give_up_call(self) -> bool:

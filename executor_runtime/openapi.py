@@ -31,6 +31,7 @@ from contracts.executor_api import (
     Unhealthy,
 )
 from contracts.ids import EXECUTION_ID_EXAMPLE
+from contracts.output_events import Chunk, End, Ending, Position, encode
 
 PREFER_ASYNC: Final = "respond-async"
 
@@ -54,6 +55,10 @@ REQUEST_EXAMPLE: Final[Mapping[str, Any]] = {
 }
 _HEALTHY: Final = Health(version="0.1.0", uptime_seconds=12.5, active_executions=1, isolation="full", run_id=32 * "a")
 _ENDED: Final = ExecutionState(execution_id=EXECUTION_ID_EXAMPLE, state="ended", result=_RESULT)
+_EVENTS: Final = (
+    Chunk("stdout", b"seen world\n", Position(11, 0)),
+    End(Ending(phase="Succeeded", reason="Completed", exit_code=0, stdout_bytes=11, stderr_bytes=0), Position(11, 0)),
+)
 _TEXT_BOUNDS: Final[Mapping[str, Mapping[str, Any]]] = {
     # Bounds are in bytes, which JSON schema cannot say; no text of more characters has as few bytes.
     "code": {"maxLength": bounds.MAX_CODE_BYTES},
@@ -75,6 +80,10 @@ def _describe_error(code: ErrorCode, description: str, detail: str, solution: st
         error_code=code, description=description, error_detail=detail, solution=solution, request_id="trace-1"
     )
     return _describe_answer(example, description, **more)
+
+
+def _query(name: str, words: str, schema: Mapping[str, Any]) -> dict[str, Any]:
+    return {"name": name, "in": "query", "required": False, "description": words, "schema": schema}
 
 
 INVALID: Final = _describe_error(
@@ -116,6 +125,19 @@ FENCED: Final = _describe_error(
     f"{EPOCH_HEADER}: 7 is older than 8",
     "Look up who leads; only the leader's requests are taken.",
 )
+BAD_OFFSET: Final = _describe_error(
+    ErrorCode.VALIDATION,
+    "The parameter stdout is not valid.",
+    "stdout: 12 is beyond the 7 bytes that were written so far",
+    "Write how many bytes of it you have; another attempt begins again at 0.",
+)
+TOO_MANY_READERS: Final = _describe_error(
+    ErrorCode.TOO_MANY_READERS,
+    "As many clients follow output here as may.",
+    "8 of 8 follow this execution, 9 of 64 this executor",
+    "Send the request again when one of them has ended.",
+    headers=_RETRY_AFTER,
+)
 FULL: Final = _describe_error(
     ErrorCode.QUEUE_FULL,
     "All 2 slots are busy and 10 executions wait already.",
@@ -144,6 +166,27 @@ ARTIFACT: Final = {
     "description": "The bytes, whatever they are.",
     "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
 }
+OUTPUT: Final = {
+    "description": "Events stdout and stderr (base64 of what was written), gap (bytes that are no longer held) and, at "
+    "last, end; pause where the client does not follow. The id of each is the offsets to go on from.",
+    "content": {
+        "text/event-stream": {
+            "schema": {"type": "string"},
+            "example": "".join(encode(event).decode() for event in _EVENTS),
+        }
+    },
+}
+_OFFSET: Final = {"type": "integer", "minimum": 0, "maximum": 10**18 - 1, "default": 0}
+OUTPUT_PARAMETERS: Final = [
+    _query("stdout", "Bytes of stdout that the client has: it begins with the next one.", _OFFSET),
+    _query("stderr", "The same of stderr.", _OFFSET),
+    _query("follow", "false: what there is now, then end or pause.", {"type": "boolean", "default": True}),
+    _query(
+        "attempt",
+        "That attempt only, else 404.",
+        {"type": "integer", "minimum": 1, "maximum": MAX_ATTEMPT},
+    ),
+]
 METRICS: Final = {
     "description": "Prometheus text format 0.0.4.",
     "content": {"text/plain": {"schema": {"type": "string"}, "example": "sandbox_executor_active_executions 0.0\n"}},

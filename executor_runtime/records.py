@@ -22,16 +22,20 @@ from contracts.executor_api import (
     ExecutionRequest,
     ExecutionState,
     Language,
+    Reason,
     ResultStatus,
     request_digest_fields,
 )
 from executor_runtime.clock import Clock
 from executor_runtime.queue import Ticket
 from executor_runtime.retention import Left
+from executor_runtime.sandbox import Output
 from executor_runtime.workspace import Workspace
 
 MAX_RESULT_BYTES: Final = 64 * 1_048_576
 MAX_RESULTS: Final = 1_000
+MAX_OUTPUT_BYTES: Final = 32 * 1_048_576
+"""Of the output of ended executions, as it was read, so that who follows one gets it to its end."""
 MAX_FADED: Final = 100_000
 FADED_AGE_S: Final = 24 * 3600.0
 MAX_TOMBSTONES: Final = 100_000
@@ -69,7 +73,10 @@ class Record:
     """What it leaves there."""
     status: ResultStatus | None = None
     """Set at the end, but not for an interrupted one."""
+    reason: Reason | None = None
+    exit_code: int | None = None
     message: str = ""
+    output: Output = field(default_factory=Output)
     body: bytes | None = None
     """The result as JSON, as every client gets it."""
 
@@ -114,17 +121,21 @@ class Records:
         clock: Clock,
         max_result_bytes: int = MAX_RESULT_BYTES,
         max_results: int = MAX_RESULTS,
+        max_output_bytes: int = MAX_OUTPUT_BYTES,
         max_faded: int = MAX_FADED,
         max_tombstones: int = MAX_TOMBSTONES,
     ) -> None:
         self._clock = clock
         self._max_result_bytes = max_result_bytes
         self._max_results = max_results
+        self._max_output_bytes = max_output_bytes
         self._max_faded = max_faded
         self._max_tombstones = max_tombstones
         self._active: dict[str, Record] = {}
         self._recent: OrderedDict[str, Record] = OrderedDict()
         self._recent_bytes = 0
+        self._outputs: OrderedDict[str, Output] = OrderedDict()
+        self._output_bytes = 0
         self._faded: OrderedDict[str, Faded] = OrderedDict()
         self._tombstones: OrderedDict[str, tuple[int, float]] = OrderedDict()
         """Execution id → the last attempt that must not begin, and when that was said."""
@@ -158,6 +169,7 @@ class Records:
         record = self._recent.pop(execution_id, None)
         if record is not None:
             self._recent_bytes -= len(record.body or b"")
+            self._forget_output(execution_id)
         self._faded.pop(execution_id, None)
 
     def settle(self, record: Record) -> None:
@@ -165,6 +177,10 @@ class Records:
         self._active.pop(record.execution_id, None)
         self._recent[record.execution_id] = record
         self._recent_bytes += len(record.body or b"")
+        self._outputs[record.execution_id] = record.output
+        self._output_bytes += record.output.held_bytes
+        while len(self._outputs) > 1 and self._output_bytes > self._max_output_bytes:
+            self._forget_output(self._least_wanted_output())
         while len(self._recent) > self._max_results or self._recent_bytes > self._max_result_bytes:
             self._fade(self._recent.popitem(last=False)[1])
         self._forget_faded()
@@ -177,8 +193,20 @@ class Records:
         """Active and recent ones, by the time of their acceptance."""
         return iter(sorted((*self._recent.values(), *self._active.values()), key=lambda record: record.accepted_at))
 
+    def _least_wanted_output(self) -> str:
+        """The oldest that nobody follows, but not the last one; else the oldest."""
+        *earlier, _last = self._outputs
+        return next((each for each in earlier if not self._outputs[each].is_wanted), earlier[0])
+
+    def _forget_output(self, execution_id: str) -> None:
+        output = self._outputs.pop(execution_id, None)
+        if output is not None:
+            self._output_bytes -= output.held_bytes
+            output.forget()
+
     def _fade(self, record: Record) -> None:
         self._recent_bytes -= len(record.body or b"")
+        self._forget_output(record.execution_id)
         self._faded[record.execution_id] = Faded(
             record.execution_id, record.digest, record.status, self._clock.monotonic(), record.attempt
         )

@@ -9,14 +9,14 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from pydantic import ValidationError
 from pydantic_core import from_json
 from starlette.requests import Request
 
 from contracts import bounds
-from contracts.executor_api import LANGUAGES, ExecutionLimits, ExecutionRequest
+from contracts.executor_api import LANGUAGES, ExecutionLimits, ExecutionRequest, OutputOverflow
 from contracts.ids import EXECUTION_ID_EXAMPLE
 from executor_runtime.errors import BodyRefused, QueueFull, ValidationFailed
 from executor_runtime.settings import TOKEN_PATTERN
@@ -41,6 +41,7 @@ _WRITE_INSTEAD: Final[Mapping[str, str]] = {
     "env_vars": f"Send an object of at most {bounds.MAX_ENV_VARS} names (letters, digits and '_', no digit first) to "
     f"strings of at most {bounds.MAX_ENV_VALUE_BYTES} bytes without NUL.",
     "report_token": "Send 1 to 4096 visible ASCII characters without spaces, or leave it out.",
+    "output_overflow": f"Use one of: {', '.join(get_args(OutputOverflow))}; or leave it out for drop.",
     "limits": f"Send {', '.join(ExecutionLimits.model_fields)} as whole numbers within their bounds, or leave them "
     "out.",
 }

@@ -8,12 +8,14 @@ for them. A client that goes away changes nothing; the execution belongs to the 
 import asyncio
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
 import structlog
 from pydantic_core import PydanticSerializationError, to_json
 
+from contracts import bounds
 from contracts.control_plane_api import ResultReport
 from contracts.executor_api import ExecutionMetrics, ExecutionRequest, ExecutionResult, Reason, ResultStatus
 from contracts.ids import EXECUTION_ID_EXAMPLE, EXECUTION_ID_PATTERN
@@ -32,15 +34,17 @@ from executor_runtime.errors import (
     ValidationFailed,
 )
 from executor_runtime.fencing import Sender
-from executor_runtime.heartbeat import Heart
+from executor_runtime.heartbeat import Heart, Said
+from executor_runtime.live_output import Asked, OutputResponse, Readers
 from executor_runtime.metrics import Metrics
 from executor_runtime.progress import Progress
 from executor_runtime.queue import Queue
 from executor_runtime.records import Faded, Record, Records, digest_request
 from executor_runtime.report import Reporter, build_crash_report
 from executor_runtime.retention import Left, Retention
-from executor_runtime.sandbox import Job, Limits, RawRun, Sandbox, SandboxError
+from executor_runtime.sandbox import Job, Limits, Output, RawRun, Sandbox, SandboxError
 from executor_runtime.secret import Redactor
+from executor_runtime.tail import decode_tail
 from executor_runtime.workspace import Workspace
 
 log = structlog.get_logger()
@@ -81,6 +85,7 @@ class Service:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._tasks: set[asyncio.Task[None]] = set()
+        self._readers = Readers()
         self.terminating = False
         parts.metrics.watch(parts.queue)
         if parts.upwards is not None:
@@ -153,6 +158,18 @@ class Service:
             raise _not_found()
         return known
 
+    def follow(self, execution_id: str, asked: Asked) -> OutputResponse:
+        """The answer that sends its output.
+
+        Raises:
+            NotFound: nothing is known of it, or its output is no longer held.
+            ValidationFailed: an offset is beyond what it has written.
+            TooManyReaders: as many follow output here as may.
+        """
+        known = self.find(execution_id)
+        record, reader = self._readers.open(known, asked)
+        return OutputResponse(record, reader, self._readers, asked.follow)
+
     async def cancel(self, execution_id: str, attempt: int | None = None) -> Record | Faded:
         """Ends an execution, its whole process tree included, and waits until it has ended.
 
@@ -222,6 +239,7 @@ class Service:
             accepted_at=self._parts.clock.monotonic(),
             epoch=sender.epoch,
             attempt=sender.attempt or 1,
+            output=Output(holds=request.output_overflow == "hold"),
         )
         self._parts.records.add(record)
         if token is not None:
@@ -291,11 +309,18 @@ class Service:
     async def _run_beating(self, job: Job, record: Record) -> RawRun:
         upwards = self._parts.upwards
         if upwards is None:
-            return await self._parts.sandbox.run(job, record.cancelled)
-        progress = Progress(job.workspace).read
-        heart = Heart(upwards.control_plane, record.execution_id, record.report_token, self._parts.clock, progress)
+            return await self._parts.sandbox.run(job, record.cancelled, record.output)
+        is_controller = record.epoch is not None
+        heart = Heart(
+            upwards.control_plane,
+            record.execution_id,
+            record.report_token,
+            self._parts.clock,
+            _make_look(Progress(job.workspace), record.output if is_controller else None),
+            tells_tails=is_controller,
+        )
         async with heart.beating():
-            return await self._parts.sandbox.run(job, record.cancelled)
+            return await self._parts.sandbox.run(job, record.cancelled, record.output)
 
     def _end_early(self, record: Record) -> None:
         record.cancelled.set()
@@ -312,6 +337,7 @@ class Service:
             return
         result, record.body = _encode(result)
         record.status, record.message = result.status, result.message
+        record.reason, record.exit_code = result.reason, result.exit_code
         self._end(record)
         await asyncio.sleep(0)  # the answer goes first
         if result.stdout_truncated or result.stderr_truncated:
@@ -330,6 +356,7 @@ class Service:
         record.state = "ended"
         self._parts.records.settle(record)
         record.ended.set()
+        record.output.wake()
 
     def _tell(self, record: Record, status: str, report: ResultReport) -> None:
         """The metrics and the Control Plane; nothing here waits."""
@@ -364,6 +391,16 @@ class Service:
                 detail=f"language: {request.language} has no interpreter in this executor's image",
                 solution=f"Use one of: {', '.join(available)}.",
             )
+
+
+def _make_look(progress: Progress, output: Output | None) -> Callable[[], Said]:
+    """What the heartbeats of an execution say; ``output`` None: nothing of its output."""
+
+    def look() -> Said:
+        tails = output.read_last(bounds.STATUS_TAIL_BYTES) if output is not None else (b"", b"")
+        return Said(progress.read(), *(decode_tail(raw) or None for raw in tails))
+
+    return look
 
 
 async def _look(workspace: Workspace, shared: bool) -> artifacts.Snapshot:

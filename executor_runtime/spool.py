@@ -1,7 +1,8 @@
 """Results on disk until the Control Plane has taken them (the seed's T038).
 
 One file an execution, ``RESULTS_PATH/{execution_id}.json``, written whole or not at all: to a
-temporary file, fsync, rename, fsync of the directory. The report token is in the file, because a
+temporary file, then renamed. From then on it outlives this process; once ``sync`` has returned, the machine, too.
+The report token is in the file, because a
 replay after a restart needs it; so directory and files are the executor's alone (0700, 0600).
 All functions block; callers on the event loop use a thread.
 """
@@ -118,7 +119,9 @@ class Spool:
         return self._waiting_bytes >= self._max_waiting_bytes
 
     def save(self, report: SpooledReport) -> SpoolFile:
-        """Writes it so that after a crash the whole file is there, or the one before it.
+        """Writes it so that after this process's end the whole file is there, or the one before it.
+
+        After a power failure, too, once ``sync`` has returned; before that the file may be cut, which ``load`` sees.
 
         Raises:
             OSError: the disk is full or broken.
@@ -130,12 +133,24 @@ class Spool:
         with open(descriptor, "wb") as file:
             file.write(to_json(report))
             file.flush()
-            os.fsync(file.fileno())
             written = os.fstat(file.fileno())
         os.rename(temporary, path)
         self._count(path.name, written.st_size)
-        self._sync_directory()
         return SpoolFile(path, written.st_ino)
+
+    def sync(self, file: SpoolFile) -> None:
+        """Returns when the disk has it, or has it no more because it was removed or replaced.
+
+        Raises:
+            OSError: the disk is broken.
+        """
+        with contextlib.suppress(FileNotFoundError):
+            for path, kind in ((file.path, os.O_NOFOLLOW), (self._directory, os.O_DIRECTORY)):
+                descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | kind)
+                try:
+                    os.fsync(descriptor)
+                finally:
+                    os.close(descriptor)
 
     def load(self, execution_id: str) -> tuple[SpooledReport, SpoolFile] | None:
         """The report of this execution, if it is still here and whole."""
@@ -225,13 +240,6 @@ class Spool:
             if os.lstat(file.path).st_ino == file.inode:
                 act()
                 self._count(file.path.name, 0)
-
-    def _sync_directory(self) -> None:
-        descriptor = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def _is_report(entry: os.DirEntry[str]) -> bool:

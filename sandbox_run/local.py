@@ -27,6 +27,7 @@ from sandbox_executor_client.execution import Execution as Seen
 from sandbox_run.ended import Ended
 from sandbox_run.errors import ExecutorFailed, ManifestError
 from sandbox_run.executor import local_executor
+from sandbox_run.following import Show, follow
 from sandbox_run.manifest import Wanted
 
 _POLL_S: Final = 0.01
@@ -34,8 +35,10 @@ _POD: Final = "localhost"
 _ATTEMPT: Final = 1
 
 
-async def run_locally(wanted: Wanted, say: Callable[[str], None]) -> Ended:
-    """The Execution as it would end in a cluster, with all of its output; ``say`` hears how far it is.
+async def run_locally(wanted: Wanted, say: Callable[[str], None], show: Show | None = None) -> Ended:
+    """The Execution as it would end in a cluster, with its output; ``say`` hears how far it is.
+
+    ``show`` is given all of the output while it runs; then the program waits when it writes faster than that is shown.
 
     Raises:
         ManifestError: it takes its code from a ConfigMap.
@@ -49,7 +52,7 @@ async def run_locally(wanted: Wanted, say: Callable[[str], None]) -> Ended:
         case PoolNotFound() as verdict:
             raise ExecutorFailed(verdict.message)
         case Accepted(limits):
-            return await _run(execution, limits, say)
+            return await _run(execution, limits, say, show)
 
 
 def _as_stored(wanted: Wanted) -> Execution:
@@ -67,10 +70,12 @@ def _as_stored(wanted: Wanted) -> Execution:
     )
 
 
-async def _run(execution: Execution, limits: ExecutionLimits, say: Callable[[str], None]) -> Ended:
+async def _run(execution: Execution, limits: ExecutionLimits, say: Callable[[str], None], show: Show | None) -> Ended:
     request = await make_request(execution, Grant(secrets.token_hex(32), limits), _NoCluster())
     if isinstance(request, Rejected):
         return _ended(execution, _fold(execution.status, _refused(request)))
+    if show is not None and execution.spec.output_overflow is None:
+        request = request.model_copy(update={"output_overflow": "hold"})
     say("starting an executor")
     async with local_executor() as executor:
         client = ExecutorClient(lambda: executor.token)
@@ -78,6 +83,8 @@ async def _run(execution: Execution, limits: ExecutionLimits, say: Callable[[str
             status = _fold(execution.status, Claimed(execution.execution_id, _ATTEMPT, _POD, "", _now()))
             await client.execute(executor.url, request, _ATTEMPT)
             say("running")
+            if show is not None:
+                await follow(executor, execution.execution_id, show)
             result = await _wait_for_end(client, executor.url, execution.execution_id)
         except ExecutorRefusal as refusal:
             body = refusal.body

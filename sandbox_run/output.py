@@ -25,12 +25,16 @@ def say(text: str) -> None:
     sys.stderr.write(f"{program.get()}: {one_line(text)}\n")
 
 
-def write_ended(ended: Ended, output: Format) -> None:
-    """An Execution's end in the format that was asked for, and on stderr what its exit code alone would not say."""
+def write_ended(ended: Ended, output: Format, *, is_shown: bool = False) -> None:
+    """An Execution's end in the format that was asked for, and on stderr what its exit code alone would not say.
+
+    ``is_shown``: its streams were printed while it ran.
+    """
     if output in ("json", "yaml"):
         write_document(summary(ended.execution), output)
         return
-    write_streams(ended, raw=output == "raw")
+    if not is_shown:
+        write_streams(ended, raw=output == "raw")
     if output == "table" and ended.execution.return_value is not None:
         _write(sys.stdout, json.dumps(ended.execution.return_value, ensure_ascii=False) + "\n")
     tell_end(ended)

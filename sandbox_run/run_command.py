@@ -1,14 +1,17 @@
 """``sandbox-run [run] FILE``: a program or a manifest, here or in a cluster."""
 
+import contextlib
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Final, get_args
 
 import click
 
 from contracts import bounds
 from contracts.executor_api import LANGUAGES, Language
+from contracts.output_events import Chunk, Gap
 from sandbox_executor_client.options import RunOptions, make_spec
 from sandbox_executor_client.program import ProgramKind
 from sandbox_run import exit_codes, output, source
@@ -19,6 +22,9 @@ from sandbox_run.errors import InputError
 from sandbox_run.manifest import Wanted, load_manifest
 from sandbox_run.options import FORMATS, cluster_options, output_option
 from sandbox_run.progress import progress
+
+_PLAIN: Final = ("table", "raw")
+"""Formats in which output is printed as it is."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,12 @@ class Where:
 @click.option("--cluster", is_flag=True, help="In the cluster of the kubeconfig, not on this machine.")
 @click.option("--pool", metavar="NAME", help="ExecutorPool of the cluster.")
 @click.option("--name", metavar="NAME", help="Name of the Execution.")
+@click.option(
+    "--follow/--no-follow",
+    default=None,
+    help="Print output as it comes, or all at the end. Default: as it comes on a terminal, unless -o says json or "
+    "yaml. On this machine only.",
+)
 @click.option("--wait/--no-wait", default=True, help="Cluster: wait for the end, or print the name and go.")
 @output_option(
     FORMATS, default=None, note=" table (default): the program's output, then what it returned; with -f: yaml."
@@ -56,6 +68,7 @@ def run(
     file: str | None,
     filename: str | None,
     wait: bool,
+    follow: bool | None,
     shown: output.Format | None,
     **given: Any,
 ) -> int:
@@ -66,9 +79,13 @@ def run(
     in_cluster = cluster or ctx.ensure_object(Where).always_cluster
     _check_combination(in_cluster, target, wait, file, filename, given)
     wanted = _wanted(file, filename, given)
-    shown = shown or ("yaml" if filename else "table")
+    shown = shown or ("yaml" if filename and not follow else "table")
+    _check_follow(follow, in_cluster, shown)
     if not in_cluster:
-        return _finish(run_async(_run_here(wanted)), shown)
+        is_live = sys.stdout.isatty() and shown in _PLAIN if follow is None else follow
+        ended = run_async(_show_here(wanted, shown) if is_live else _run_here(wanted))
+        output.write_ended(ended, shown, is_shown=is_live)
+        return exit_codes.of_execution(ended.execution)
     if not wait:
         return run_async(_submit(target, wanted, shown))
     return _finish(run_async(_run_there(target, wanted)), shown)
@@ -101,6 +118,13 @@ def _check_combination(
     for option, used in only_there.items():
         if used:
             raise InputError(f"{option} is about a cluster, and this would run on this machine: add --cluster")
+
+
+def _check_follow(follow: bool | None, in_cluster: bool, shown: output.Format) -> None:
+    if follow and in_cluster:
+        raise InputError("--follow is for runs on this machine: leave it out, or leave out --cluster")
+    if follow and shown not in _PLAIN:
+        raise InputError(f"--follow prints as it comes, -o {shown} at the end: leave one of them out")
 
 
 def _wanted(file: str | None, filename: str | None, given: Mapping[str, Any]) -> Wanted:
@@ -148,6 +172,23 @@ async def _run_here(wanted: Wanted) -> Ended:
 
     async with progress("starting") as say:
         return await run_locally(wanted, say)
+
+
+async def _show_here(wanted: Wanted, shown: output.Format) -> Ended:
+    from sandbox_run.live import Live
+    from sandbox_run.local import run_locally
+
+    live = Live(raw=shown == "raw", has_markers=wanted.spec.language != "python")
+    async with contextlib.AsyncExitStack() as waiting:
+        say = await waiting.enter_async_context(progress("starting"))
+
+        async def show(event: Chunk | Gap) -> None:
+            await waiting.aclose()  # the line that says so makes room for the output
+            await live.show(event)
+
+        ended = await run_locally(wanted, say, show)
+    await live.finish(ended.stdout)
+    return ended
 
 
 async def _run_there(target: Target, wanted: Wanted) -> Ended:

@@ -14,6 +14,7 @@ from executor_runtime.sandbox.errors import (
     WorkspaceError,
 )
 from executor_runtime.sandbox.model import Ending, Isolation, Job, LaunchType, Limits, Overrun, RawRun, Stream, Usage
+from executor_runtime.sandbox.output import Output, Reader
 from executor_runtime.sandbox.probe import probe
 from executor_runtime.sandbox.runner import Sandbox
 
@@ -26,9 +27,11 @@ __all__ = [
     "LanguageUnavailable",
     "LaunchType",
     "Limits",
+    "Output",
     "Overrun",
     "PrivilegesError",
     "RawRun",
+    "Reader",
     "Sandbox",
     "SandboxError",
     "SetuidBwrap",

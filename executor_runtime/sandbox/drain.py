@@ -4,6 +4,9 @@ A read costs the event loop 50 to 100 µs, whatever it brings. So after one that
 stream of which nothing more is kept, the reader pauses: the longer, the less came for the cost, and the more readers
 pause at the same time. A pause is never so long that a full pipe of any size (4 KiB, where the uid's pipes are over
 pipe-user-pages-soft, see pipe(7)) makes an honest program with much output run out of time.
+
+Of what is more than it keeps, a drain remembers the last bytes, few or, once somebody follows the output (``output``),
+many. Only where it was told to hold does it wait until what it has read was read from it in turn.
 """
 
 import asyncio
@@ -11,6 +14,10 @@ import os
 from collections.abc import Callable
 from typing import ClassVar, Final
 
+from executor_runtime.sandbox.ring import Ring
+
+READ_AHEAD_BYTES: Final = 65_536
+"""Of a stream that is held: what may be there unread, beyond what is kept, when more is read."""
 _READ_BYTES: Final = 1_048_576
 _CONTROL_READ_BYTES: Final = 4096
 _SMALL_READ_BYTES: Final = 2048
@@ -28,19 +35,24 @@ _SHARE: Final = 4
 class Drain:
     """Reads one pipe to its end and keeps at most ``limit`` bytes, whatever is written.
 
-    ``is_ours``: user code has no end of it, so each word of it is read at once.
+    ``is_ours``: user code has no end of it, so each word of it is read at once. ``tail_bytes``: what is remembered of
+    the end of what is not kept.
     """
 
     pausing: ClassVar[int] = 0
     """How many of all are between two reads now."""
 
-    def __init__(self, descriptor: int, limit: int, *, is_ours: bool = False) -> None:
+    def __init__(self, descriptor: int, limit: int, *, is_ours: bool = False, tail_bytes: int = 0) -> None:
         self.kept = bytearray()
         self.total_bytes = 0
         self.on_data: Callable[[], None] | None = None
         self.on_end: Callable[[], None] | None = None
         """When the last writer is gone."""
         self._descriptor, self._limit, self._is_ours = descriptor, limit, is_ours
+        self._tail_bytes = tail_bytes
+        self._tail: Ring | None = None
+        self._holds = self._is_held = False
+        self._taken_bytes = 0
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._pause_s = 0.0
@@ -51,9 +63,51 @@ class Drain:
         """Whether more came than is kept."""
         return self.total_bytes > len(self.kept)
 
+    @property
+    def held_bytes(self) -> int:
+        """Memory that it takes."""
+        return len(self.kept) + (self._tail.capacity if self._tail is not None else 0)
+
+    def read(self, offset: int, size: int) -> tuple[int, bytes]:
+        """(offset, at most ``size`` bytes from there on): a later offset than was asked for where that is gone."""
+        if offset < len(self.kept):
+            return offset, bytes(self.kept[offset : offset + size])
+        if self._tail is None:
+            return self.total_bytes, b""
+        first = self.total_bytes - self._tail.written_bytes
+        begin = max(offset - first, self._tail.begin)
+        return first + begin, self._tail.read(begin, size)
+
+    def read_last(self, size: int) -> bytes:
+        """The last ``size`` bytes, or as many as there are."""
+        offset, found = self.read(max(self.total_bytes - size, 0), size)
+        return found + self.read(offset + len(found), size)[1]
+
+    def remember(self, tail_bytes: int) -> None:
+        """From now on it remembers so much of what it does not keep."""
+        self._tail_bytes = tail_bytes
+        if self._tail is not None and self._tail.capacity < tail_bytes:
+            self._tail = self._tail.enlarged(tail_bytes)
+
+    def hold(self) -> None:
+        """From now on it does not read on while there is more, beyond what is kept, than somebody has taken."""
+        self._holds = True
+
+    def take(self, offset: int) -> None:
+        """Somebody has read it up to here."""
+        self._taken_bytes = max(self._taken_bytes, offset)
+        if self._is_held and not self._must_hold():
+            self._is_held = False
+            self._loop.add_reader(self._descriptor, self._on_readable)
+
+    def forget(self) -> None:
+        """Gives its memory back, once it is finished; how much there was is still known."""
+        self.kept, self._tail = bytearray(), None
+
     def finish(self) -> None:
         """Takes what is left in the pipe once every writer is gone, and stops."""
         self._loop.remove_reader(self._descriptor)
+        self._is_held = False
         self._end_pause()
         while self._read_once():  # ends at the end of the pipe, and also if some writer is not gone
             pass
@@ -64,10 +118,16 @@ class Drain:
             self._loop.remove_reader(self._descriptor)
             if self.on_end is not None:
                 self.on_end()
+        elif read_bytes is not None and self._holds and self._must_hold():
+            self._is_held = True
+            self._loop.remove_reader(self._descriptor)
         elif read_bytes is not None and not self._is_ours:
             self._pause_s = find_pause(read_bytes, self._pause_s, is_dropped=self.truncated)
             if self._pause_s:
                 self._pause()
+
+    def _must_hold(self) -> bool:
+        return self.total_bytes - max(self._taken_bytes, self._limit) >= READ_AHEAD_BYTES
 
     def _pause(self) -> None:
         self._loop.remove_reader(self._descriptor)
@@ -91,10 +151,18 @@ class Drain:
         except BlockingIOError:
             return None
         self.total_bytes += len(data)
-        self.kept += data[: max(self._limit - len(self.kept), 0)]
+        room = max(self._limit - len(self.kept), 0)
+        self.kept += data[:room]
+        if len(data) > room and self._tail_bytes:
+            self._write_tail(data[room:])
         if data and self.on_data is not None:
             self.on_data()
         return len(data)
+
+    def _write_tail(self, data: bytes) -> None:
+        if self._tail is None:
+            self._tail = Ring(self._tail_bytes)
+        self._tail.write(data)
 
 
 def find_pause(read_bytes: int, last_pause_s: float, *, is_dropped: bool) -> float:

@@ -17,6 +17,7 @@ from executor_runtime.sandbox.forking import ForkServer
 from executor_runtime.sandbox.forks import Forks
 from executor_runtime.sandbox.model import Ending, Isolation, Job, LaunchType, Limits, RawRun, Usage
 from executor_runtime.sandbox.outcome import collect
+from executor_runtime.sandbox.output import Output
 from executor_runtime.sandbox.run import Run
 from executor_runtime.sandbox.shape import WAITING, Shape
 from executor_runtime.sandbox.start import Started
@@ -115,8 +116,10 @@ class Sandbox:
         while self._ending:
             await asyncio.wait(self._ending)
 
-    async def run(self, job: Job, cancelled: asyncio.Event) -> RawRun:
+    async def run(self, job: Job, cancelled: asyncio.Event, output: Output | None = None) -> RawRun:
         """Runs the job to its end, its timeout, a limit or ``cancelled``, and leaves no process of it running.
+
+        ``output`` shows what it writes meanwhile.
 
         Raises:
             LanguageUnavailable: the image has no interpreter for it.
@@ -128,27 +131,28 @@ class Sandbox:
             raise LanguageUnavailable(f"{job.language} is not installed in this executor's image")
         while len(self._ending) >= _MAX_ENDING:
             await asyncio.wait(self._ending, return_when=asyncio.FIRST_COMPLETED)
+        output = output or Output()
         self._running += 1
         try:
-            return await self._run_warm(job, cancelled) or await self._run_cold(job, cancelled)
+            return await self._run_warm(job, cancelled, output) or await self._run_cold(job, cancelled, output)
         finally:
             self._running -= 1
             if self._warm is not None:
                 self._warm.look_again()
 
-    async def _run_warm(self, job: Job, cancelled: asyncio.Event) -> RawRun | None:
+    async def _run_warm(self, job: Job, cancelled: asyncio.Event, output: Output) -> RawRun | None:
         """None: it has not begun, for want of a sandbox that was started ahead."""
         started = self._warm.take(job.workspace) if self._warm is not None else None
         if started is None:
             return None
         self._count_start("warm")
-        raw = await self._run_in(started, job, cancelled)
+        raw = await self._run_in(started, job, cancelled, output)
         # One that had ended while it waited has begun nothing: another one may.
         if raw.ending is Ending.FAILED and not started.may_have_run:
             return None
         return replace(raw, launch_type="warm")
 
-    async def _run_cold(self, job: Job, cancelled: asyncio.Event) -> RawRun:
+    async def _run_cold(self, job: Job, cancelled: asyncio.Event, output: Output) -> RawRun:
         began = time.monotonic()
         self._count_start("cold")
         shape = Shape.without_program(job.limits)
@@ -157,7 +161,7 @@ class Sandbox:
         except OSError as error:
             failure = f"bwrap cannot be started: {error.strerror}"
             return RawRun(Ending.FAILED, Usage(time.monotonic() - began), failure=failure)
-        return replace(await self._run_in(started, job, cancelled), launch_type="cold")
+        return replace(await self._run_in(started, job, cancelled, output), launch_type="cold")
 
     async def _start_forked(self, job: Job, shape: Shape) -> Started | None:
         """One that waits for its job; None: it cannot be had, or does not come up."""
@@ -185,7 +189,7 @@ class Sandbox:
     def _start_ahead(self, workspace: "Workspace", shape: Shape) -> Started:
         return self._start(workspace, shape, self._forks.server)
 
-    async def _run_in(self, started: Started, job: Job, cancelled: asyncio.Event) -> RawRun:
+    async def _run_in(self, started: Started, job: Job, cancelled: asyncio.Event, output: Output) -> RawRun:
         if cancelled.is_set():
             self._end_later(started.finish())
             return RawRun(Ending.CANCELLED, Usage())
@@ -196,6 +200,7 @@ class Sandbox:
             if not isinstance(error, OSError):
                 raise
             return RawRun(Ending.FAILED, Usage(), failure=f"the job cannot be handed over: {error.strerror}")
+        output.connect(started)
         try:
             with run.watched_by(self._volume_watch):
                 ending = await run.wait(cancelled)
@@ -210,6 +215,7 @@ class Sandbox:
             held = DiskUsage() if untouched else await asyncio.to_thread(_count, run.disk)
             return collect(run, ending, held, duration_s)
         finally:
+            output.settle(begun=started.may_have_run)
             if started.has_ended:
                 self._end_later(run.finish())
             else:

@@ -17,6 +17,7 @@ from executor_runtime.sandbox.drain import Drain
 from executor_runtime.sandbox.forking import ENDS, INFO_FD, ForkedProcess, ForkServer, Request
 from executor_runtime.sandbox.header import Ends, build_header, build_setup
 from executor_runtime.sandbox.model import Isolation, Job, build_start
+from executor_runtime.sandbox.output import TAIL_BYTES
 from executor_runtime.sandbox.placement import Gate
 from executor_runtime.sandbox.process import Process
 from executor_runtime.sandbox.shape import Shape
@@ -88,8 +89,8 @@ class Started:
             self.info = Drain(info[0], CONTROL_BYTES, is_ours=True)
             self.info.on_data = self._on_info
         descriptors.close(*theirs)
-        self.stdout = Drain(out[0], bounds.MAX_STREAM_BYTES)
-        self.stderr = Drain(err[0], bounds.MAX_STREAM_BYTES)
+        self.stdout = Drain(out[0], bounds.MAX_STREAM_BYTES, tail_bytes=TAIL_BYTES)
+        self.stderr = Drain(err[0], bounds.MAX_STREAM_BYTES, tail_bytes=TAIL_BYTES)
         self.returned = Drain(returned[0], bounds.MAX_RETURN_VALUE_BYTES + _RETURN_HEAD_BYTES)
         self.status = Drain(status[0], CONTROL_BYTES, is_ours=True)
         self._began, self._said = began[0], b""

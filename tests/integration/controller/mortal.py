@@ -4,7 +4,9 @@ For each line of JSON on standard input (the arguments of ``Life``) one is forke
 everything already. Its pid is written to standard output, and a second line once it has ended.
 
 Every task runs its coroutine through ``Watched``, which sees each suspension. A suspension is known by the awaits
-that lead to it, as far as they stand in ``controller/``: file, line, function and instruction of each.
+that lead to it, as far as they stand in ``controller/``: file, line, function and instruction of each. An await of
+a peer's bytes, or of what tasks share, suspends also when it need not wait (``_suspend_always``): whether it must hangs
+on the moment, and a controller can be killed there only when it does.
 """
 
 import asyncio
@@ -13,11 +15,13 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Coroutine, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextvars import Context
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TextIO
+
+import aiohttp
 
 from controller import pipeline, reports
 from controller.__main__ import main as run_controller
@@ -128,6 +132,24 @@ class Loop(asyncio.SelectorEventLoop):
         return super().create_task(Watched(coro, self.life), name=name, context=context)
 
 
+def _suspend_always() -> None:
+    for kind, name in (
+        (asyncio.Lock, "acquire"),
+        (asyncio.Semaphore, "acquire"),
+        (asyncio.Event, "wait"),
+        (aiohttp.StreamReader, "read"),
+    ):
+        setattr(kind, name, _suspending(getattr(kind, name)))
+
+
+def _suspending(method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    async def suspend(*given: Any) -> Any:
+        await asyncio.sleep(0)
+        return await method(*given)
+
+    return suspend
+
+
 class _Policy(asyncio.DefaultEventLoopPolicy):
     def new_event_loop(self) -> asyncio.AbstractEventLoop:
         return Loop()
@@ -145,6 +167,7 @@ def live(life: Life) -> int:
     pipeline.Pipeline.see = watched_see  # type: ignore[method-assign]
     reports.HEARTBEAT_WRITE_S = reports.HEARTBEAT_RELAY_S = 0.1  # type: ignore[misc]
     asyncio.set_event_loop_policy(_Policy())
+    _suspend_always()
     log = os.open(os.environ["CONTROLLER_LOG"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     os.dup2(log, 1)
     os.dup2(log, 2)

@@ -80,3 +80,47 @@ async def test_cancelling_a_running_one_ends_it_cancelled(cluster: Cluster, exec
     path = names.execution_path("default", "stopped")
     await cluster.call("PATCH", path, {"spec": {"cancel": True}}, kind="application/merge-patch+json")
     await cluster.wait_for_phase("stopped", "Cancelled", timeout_s=5)
+
+
+async def test_while_it_runs_the_status_has_the_end_of_its_output_with_few_writes(
+    cluster: Cluster, executor: RunningExecutor
+) -> None:
+    code = (
+        "import sys, time\n"
+        "def handler(event):\n"
+        "    print('ä' * 4000, file=sys.stderr)\n"
+        "    for n in range(16):\n"
+        "        print('line', n); time.sleep(0.5)\n"
+    )
+    await cluster.create_execution("talks", code=code)
+    shown: list[str] = []
+    while (status := (await cluster.read_execution("talks")).get("status") or {}).get("phase") in (None, "Running"):
+        tail = status.get("stdoutTail")
+        if tail is not None and tail not in shown:
+            shown.append(tail)
+            assert status["stderrTail"] == "ä" * 2047 + "\n"
+            assert status["lastHeartbeatTime"]
+        await asyncio.sleep(0.05)
+    lines = "".join(f"line {number}\n" for number in range(16))
+    assert status["phase"] == "Succeeded"
+    assert (status["stdout"], status.keys() & {"stdoutTail", "stderrTail"}) == (lines, set())
+    assert len(shown) == 3, "after 2.5, 5 and 7.5 s"
+    assert all(lines.startswith(tail) for tail in shown)
+    assert 4 <= shown[0].count("\n") <= 6
+    assert cluster.server.writes_on("executions", "talks") == ["create", *["update status"] * 5]
+
+
+async def test_a_short_one_that_prints_much_is_written_twice(cluster: Cluster, executor: RunningExecutor) -> None:
+    code = "import time\ndef handler(event):\n    for n in range(15): print('x' * 1000); time.sleep(0.1)\n"
+    await cluster.create_execution("short", code=code)
+    await cluster.wait_for_phase("short", "Succeeded")
+    assert cluster.server.writes_on("executions", "short") == ["create", "update status", "update status"]
+
+
+async def test_one_that_is_to_be_held_waits_for_a_reader(cluster: Cluster, executor: RunningExecutor) -> None:
+    code = "def handler(event):\n    for _ in range(20): print('x' * 1_000_000)\n    return 'all'\n"
+    await cluster.create_execution("held", code=code, outputOverflow="hold", timeoutSeconds=2)
+    await cluster.create_execution("dropped", code=code, timeoutSeconds=20)
+    held = (await cluster.wait_for_phase("held", "TimedOut", "Succeeded"))["status"]
+    dropped = (await cluster.wait_for_phase("dropped", "TimedOut", "Succeeded"))["status"]
+    assert (held["phase"], dropped["phase"], dropped["returnValue"]) == ("TimedOut", "Succeeded", "all")

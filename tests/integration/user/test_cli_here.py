@@ -140,6 +140,78 @@ def test_a_reader_that_has_seen_enough_is_no_fault() -> None:
         assert (process.stderr.read(), process.wait(30)) == (b"", 141)
 
 
+LATE = "import sys, time\nprint('first')\nprint('wrong', file=sys.stderr)\ntime.sleep(3)\nprint('last')\nsys.exit(7)\n"
+
+
+def test_followed_output_comes_while_the_program_runs_and_its_exit_code_stays(tmp_path: Path) -> None:
+    (tmp_path / "late.py").write_text(LATE)
+    with subprocess.Popen(
+        [COMMAND, "late.py", "--follow"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert (process.stdout.readline(), process.stderr.readline()) == (b"first\n", b"wrong\n")
+        begun = time.monotonic()
+        assert (process.stdout.read(), process.stderr.read(), process.wait(20)) == (b"last\n", b"", 7)
+        assert time.monotonic() - begun > 1
+
+
+def test_not_followed_it_comes_at_the_end(tmp_path: Path) -> None:
+    (tmp_path / "late.py").write_text(LATE)
+    for words in ((), ("--no-follow",)):
+        with subprocess.Popen([COMMAND, "late.py", *words], cwd=tmp_path, stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"first\n"
+            begun = time.monotonic()
+            assert (process.stdout.read(), process.wait(20)) == (b"last\n", 7)
+            assert time.monotonic() - begun < 2
+
+
+def test_a_followed_return_value_is_no_output(cli: RunCli, write: Any) -> None:
+    mark = "===SANDBOX_RESULT==="
+    path = write("both.sh", f"echo a; echo '{mark}{{\"n\": 1}}{mark}'; echo b; echo '{mark[:9]}'")
+    expected = (0, f'a\nb\n{mark[:9]}\n{{"n": 1}}\n', "")
+    for words in ((), ("--follow",)):
+        ran = cli(path, *words)
+        assert (ran.exit_code, ran.stdout, ran.stderr) == expected
+    path = write("handler.py", "def handler(event):\n    print('out')\n    return 2\n")
+    assert cli(path, "--follow").stdout == "out\n2\n"
+    assert cli(path, "--follow", "-o", "raw").stdout == "out\n"
+
+
+def test_followed_all_of_it_comes_however_much_it_is(tmp_path: Path) -> None:
+    """Twice what an executor keeps, to a reader that is slow at first."""
+    (tmp_path / "much.py").write_text("for number in range(20 * 65_536): print(f'{number:015d}')")
+    with subprocess.Popen([COMMAND, "much.py", "--follow"], cwd=tmp_path, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        time.sleep(2)
+        for number, line in enumerate(process.stdout):
+            assert int(line) == number
+        assert (number, process.wait(20)) == (20 * 65_536 - 1, 0)
+
+
+def test_a_signal_ends_one_whose_output_nobody_reads(tmp_path: Path) -> None:
+    (tmp_path / "much.sh").write_text("while :; do echo much; done")
+    with subprocess.Popen([COMMAND, "much.sh", "--follow"], cwd=tmp_path, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.read(5) == b"much\n"
+        time.sleep(1)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 143
+
+
+def test_a_reader_that_has_seen_enough_of_a_followed_one_ends_it(tmp_path: Path) -> None:
+    (tmp_path / "much.sh").write_text("while :; do echo much; done")
+    with subprocess.Popen(
+        [COMMAND, "much.sh", "--follow"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.read(5) == b"much\n"
+        process.stdout.close()
+        assert (process.stderr.read(), process.wait(20)) == (b"", 141)
+
+
 @pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)])
 def test_a_signal_takes_the_sandbox_along(tmp_path: Path, number: int, exit_code: int) -> None:
     sleeper = f"61.{os.getpid()}{number}"
@@ -174,7 +246,7 @@ def _eventually(check: Any, timeout_s: float = 20) -> bool:
 
 def test_on_a_terminal_it_shows_progress_after_a_second_and_no_foreign_control_sequences(tmp_path: Path) -> None:
     """A pseudo-terminal stands for the person's; on a pipe, above, not a byte of this comes."""
-    code = "import time\nprint('\\033[32mgreen\\033[0m \\033]0;title\\007')\ntime.sleep(2.5)\n"
+    code = "import time\ntime.sleep(2.5)\nprint('\\033[32mgreen\\033[0m \\033]0;title\\007')\n"
     (tmp_path / "slow.py").write_text(code)
     text = _on_terminal([COMMAND, "slow.py"], tmp_path)
     assert re.search(r"running \(\d+ s\)", text)
@@ -182,6 +254,16 @@ def test_on_a_terminal_it_shows_progress_after_a_second_and_no_foreign_control_s
     assert re.search(r"sandbox-run: Succeeded in \d+\.\d\ds\r\n$", text)
     raw = _on_terminal([COMMAND, "slow.py", "-o", "raw"], tmp_path)
     assert "\x1b]0;title\x07" in raw
+
+
+def test_on_a_terminal_output_is_followed_and_what_is_cut_in_two_is_put_together(tmp_path: Path) -> None:
+    code = "import sys, time\nfor part in (b'now \\xc3', b'\\xa4 \\x1b[3', b'2mgreen\\x1b[0m\\n'):\n"
+    code += "    sys.stdout.buffer.write(part); sys.stdout.flush(); time.sleep(1.5)\n"
+    (tmp_path / "parts.py").write_text(code)
+    text = _on_terminal([COMMAND, "parts.py"], tmp_path)
+    assert "now ä \x1b[32mgreen\x1b[0m\r\n" in text
+    assert "running" not in text
+    assert "running" in _on_terminal([COMMAND, "parts.py", "--no-follow"], tmp_path)
 
 
 def test_a_table_on_a_terminal_is_in_colour(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 from contracts.errors import ErrorBody
 from contracts.executor_api import ExecutionState
 from controller.errors import ExecutorRefusal, ExecutorUnreachable, KubeUnavailable
+from controller.facts import Tails
 from controller.tracking import GRACE_S
 from tests.unit.controller.builders import NOW, make_execution, make_pod, make_report
 from tests.unit.controller.world import World
@@ -122,6 +123,43 @@ async def test_heartbeats_are_written_at_most_once_in_five_seconds(world: World)
     assert world.kube.status["one"]["progress"] == {"second": 10}
     assert not world.reports.beat(execution.execution_id, 2, None)
     assert not world.reports.beat("exec_20260115_zzzzzzzz", 1, None)
+
+
+async def test_new_output_is_written_with_the_heartbeat_and_at_most_every_two_seconds(world: World) -> None:
+    execution = await world.start_one(timeoutSeconds=60)
+    writes = []
+    for half_seconds in range(1, 21):
+        world.time = NOW + timedelta(seconds=half_seconds / 2)
+        tails = Tails(f"line {half_seconds}", None)
+        assert world.reports.beat(execution.execution_id, 1, {"n": half_seconds}, tails, between=True)
+        await world.settle()
+        writes.append(len(world.kube.phases["one"]) - 1)
+    assert writes == [0, 0, 0, *[1] * 4, *[2] * 4, *[3] * 4, *[4] * 4, 5]
+    status = world.kube.status["one"]
+    assert (status["stdoutTail"], status["progress"]) == ("line 20", {"n": 20})
+    assert status["lastHeartbeatTime"] == (NOW + timedelta(seconds=10)).isoformat().replace("+00:00", "Z")
+    assert "stderrTail" not in status
+    await world.reports.take(execution.execution_id, 1, make_report(execution_id=execution.execution_id, stdout="all"))
+    assert world.kube.phases["one"] == ["Running"] * 6 + ["Succeeded"]
+    assert world.kube.status["one"].keys() & {"stdoutTail", "stderrTail"} == set()
+    assert world.kube.status["one"]["stdout"] == "all"
+
+
+async def test_output_that_has_not_changed_costs_no_write_more(world: World) -> None:
+    execution = await world.start_one(timeoutSeconds=60)
+    for second in (2.5, 5, 7.5, 10, 12.5):
+        world.time = NOW + timedelta(seconds=second)
+        world.reports.beat(execution.execution_id, 1, None, Tails("the same", None), between=second % 5 > 0)
+        await world.settle()
+    assert len(world.kube.phases["one"]) == 1 + 3  # at 2.5 for the output, at 7.5 and 12.5 for the heartbeat
+
+
+async def test_a_short_one_is_written_twice_whatever_it_prints(world: World) -> None:
+    execution = await world.start_one()
+    world.time = NOW + timedelta(seconds=1.9)
+    world.reports.beat(execution.execution_id, 1, None, Tails("much", "more"), between=True)
+    await world.reports.take(execution.execution_id, 1, make_report(execution_id=execution.execution_id))
+    assert world.kube.phases["one"] == ["Running", "Succeeded"]
 
 
 async def test_a_pod_that_goes_crashes_what_it_ran_and_what_waits_runs_elsewhere(world: World) -> None:

@@ -1,6 +1,7 @@
 """What the comparison with a list repairs, and what it finds out about the watch."""
 
 import asyncio
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from contracts.executor_api import ExecutionState
 from controller import names
 from controller.pipeline import CLAIMS_AT_A_TIME
+from controller.placement import Placed
 from controller.recovery import RESYNC_AFTER_A_MISS_S, RESYNC_S, SEEN_AT_A_TIME
 from controller.resources import parse_execution
 from tests.unit.controller.builders import make_pod
@@ -171,4 +173,24 @@ async def test_of_a_thousand_free_slots_some_are_claimed_at_a_time(monkeypatch: 
         await asyncio.sleep(0)
     assert len(world.executors.requests) == 1000
     assert most == CLAIMS_AT_A_TIME
+    await world.pipeline.close(0)
+
+
+async def test_a_claim_among_few_looks_at_no_pool_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    world.add_pod()
+    place, looked = world.pipeline.placement.place, 0
+
+    def count(pool: str) -> Iterator[Placed]:
+        nonlocal looked
+        looked += 1
+        return place(pool)
+
+    monkeypatch.setattr(world.pipeline.placement, "place", count)
+    world.pipeline.placement.set_pod("pod-1", "default", 10, accepts=True)
+    for number in range(30):
+        world.pipeline.see(parse_execution(body_of(f"one-{number:04d}")))
+    await world.settle()
+    assert len(world.executors.requests) == 10
+    assert looked == 1
     await world.pipeline.close(0)

@@ -18,6 +18,7 @@ from controller.facts import (
     Reclaimed,
     Refused,
     ResultSeen,
+    Tails,
     Waits,
 )
 from controller.status import advance, format_duration, utf8_tail
@@ -234,3 +235,19 @@ def test_an_executors_words_are_bounded_in_the_status() -> None:
         after = advance(running, fact)
         assert after is not None
         assert len(str(after.to_kube())) < 20_000
+
+
+def test_tails_are_shown_while_it_runs_and_gone_with_every_end_and_every_new_attempt() -> None:
+    running = advance(ExecutionStatus(), FACTS["claimed"])
+    assert running is not None
+    shown = advance(running, HeartbeatSeen(1, None, LATER, Tails("x" * 5000 + "ä", "err")))
+    assert shown is not None
+    assert (shown.stdout_tail, shown.stderr_tail) == ("x" * 4094 + "ä", "err")
+    silent = advance(shown, HeartbeatSeen(1, None, LATER + timedelta(seconds=5)))
+    assert silent is not None
+    assert silent.stderr_tail == "err"
+    lost = ContainerLost(1, "OutOfMemory", "no memory", LATER, retry=True)
+    for fact in (FACTS["success"], FACTS["lost"], FACTS["cancelled"], FACTS["crashed"], lost):
+        after = advance(shown, fact)
+        assert after is not None
+        assert (after.stdout_tail, after.stderr_tail) == (None, None), fact

@@ -39,6 +39,8 @@ def test_what_is_left_out_is_flagged_and_counted() -> None:
     assert len(once.artifacts or ()) == 20
     assert (twice.artifacts, twice.artifacts_total, twice.progress) == (None, 100, None)
     assert cut(ExecutionStatus(phase="Failed"), 1) == ExecutionStatus(phase="Failed")
+    tails = ExecutionStatus(phase="Running", stdout_tail="o", stderr_tail="e")
+    assert cut(tails, 1) == ExecutionStatus(phase="Running")
 
 
 def test_words_are_shortened_last() -> None:

@@ -6,7 +6,7 @@ import pytest
 from pydantic import JsonValue
 
 from executor_runtime.control_plane import ControlPlane
-from executor_runtime.heartbeat import Heart
+from executor_runtime.heartbeat import Heart, Said
 from executor_runtime.secret import Redactor, Token
 from tests.unit.executor_runtime.answers import make_answer
 from tests.unit.executor_runtime.fake_time import FakeTime, settle
@@ -117,8 +117,54 @@ async def test_each_beat_says_how_far_the_execution_is() -> None:
     recorder = Recorder(time)
     control_plane, _ = make_heart(time, recorder)
     said: list[dict[str, JsonValue] | None] = [None, {"percent": 40, "left": None}, {}]
-    heart = Heart(control_plane, ID, "own", time.clock, progress=lambda: said[len(recorder.at)])
+    heart = Heart(control_plane, ID, "own", time.clock, look=lambda: Said(said[len(recorder.at)]))
     async with heart.beating():
         await time.advance(16)
     assert [json.loads(request.content).get("progress") for request in recorder.requests] == said
     await control_plane.aclose()
+
+
+class Writing:
+    """An execution that writes at these seconds, and what each beat said of it."""
+
+    def __init__(self, *writes_at: float, tells_tails: bool = True) -> None:
+        self._time = FakeTime()
+        self._recorder = Recorder(self._time)
+        self._writes_at, self._tells_tails = writes_at, tells_tails
+
+    def _look(self) -> Said:
+        written = sum(at <= self._time.seconds for at in self._writes_at)
+        return Said({"n": written}, "x" * written or None)
+
+    async def beat_for(self, seconds: float) -> list[tuple[float, str | None, bool]]:
+        """(second, tail of stdout, whether it was between two beats) of each call."""
+        control_plane, _ = make_heart(self._time, self._recorder)
+        heart = Heart(control_plane, ID, "own", self._time.clock, self._look, tells_tails=self._tells_tails)
+        async with heart.beating():
+            await self._time.advance(seconds)
+        await control_plane.aclose()
+        bodies = [json.loads(request.content) for request in self._recorder.requests]
+        said = [(body.get("stdout_tail"), body.get("between", False)) for body in bodies]
+        assert all(body["progress"] == {"n": len(body.get("stdout_tail", ""))} for body in bodies if self._tells_tails)
+        return [(at, *each) for at, each in zip(self._recorder.at, said, strict=True)]
+
+
+async def test_new_output_is_told_between_two_beats_and_the_beats_stay_where_they_are() -> None:
+    assert await Writing(1, 6, 11).beat_for(20.1) == [
+        (2.5, "x", True),
+        (5, "x", False),
+        (7.5, "xx", True),
+        (10, "xx", False),
+        (12.5, "xxx", True),
+        (15, "xxx", False),
+        (20, "xxx", False),
+    ]
+
+
+async def test_a_silent_one_and_a_short_one_cost_no_call_more() -> None:
+    assert await Writing().beat_for(11) == [(5, None, False), (10, None, False)]
+    assert await Writing(0.1, 1, 2).beat_for(2.4) == []
+
+
+async def test_nobody_but_the_controller_is_told_of_output() -> None:
+    assert await Writing(1, 6, tells_tails=False).beat_for(11) == [(5, None, False), (10, None, False)]

@@ -94,6 +94,43 @@ def test_results_fade_when_they_are_too_many_and_active_ones_never() -> None:
     assert [type(records.find(record.execution_id)) for record in ended] == [Faded] * 3 + [Record] * 2
 
 
+class Written:
+    """Stands for an output of so many bytes."""
+
+    def __init__(self, held_bytes: int) -> None:
+        self.held_bytes, self.is_wanted = held_bytes, False
+
+    def forget(self) -> None:
+        self.held_bytes = 0
+
+
+def test_outputs_of_ended_ones_are_bounded_and_those_that_somebody_follows_go_last() -> None:
+    records = Records(FakeTime().clock, max_output_bytes=100)
+    outputs = [Written(40) for _ in range(5)]
+    outputs[0].is_wanted = True
+    for number, output in enumerate(outputs):
+        record = make_record(number)
+        record.output = output  # type: ignore[assignment]
+        end(records, record)
+    assert [output.held_bytes for output in outputs] == [40, 0, 0, 0, 40]
+    large = make_record(5)
+    large.output = Written(200)  # type: ignore[assignment]
+    end(records, large)
+    assert [output.held_bytes for output in outputs] == [0] * 5
+    assert large.output.held_bytes == 200, "the last one stays, however large it is"
+    records.forget(large.execution_id)
+    assert large.output.held_bytes == 0
+
+
+def test_an_output_goes_with_its_result() -> None:
+    records = Records(FakeTime().clock, max_results=1)
+    first, second = make_record(1), make_record(2)
+    for record in (first, second):
+        record.output = Written(1)  # type: ignore[assignment]
+        end(records, record)
+    assert (first.output.held_bytes, second.output.held_bytes) == (0, 1)
+
+
 def test_an_id_is_remembered_for_a_day_and_in_bounded_number() -> None:
     time = FakeTime()
     records = Records(time.clock, max_results=0, max_faded=3)

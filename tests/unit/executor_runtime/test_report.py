@@ -1,18 +1,20 @@
 import asyncio
+import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import httpx
 import pytest
+from structlog.testing import capture_logs
 
 from contracts.control_plane_api import ResultReport
 from contracts.control_plane_retry import backoff_s
 from contracts.executor_api import ExecutionMetrics, ExecutionResult
 from executor_runtime.control_plane import ControlPlane
-from executor_runtime.report import REPLAY_INTERVAL_S, Reporter, build_crash_report
+from executor_runtime.report import REPLAY_INTERVAL_S, SYNC_AFTER_S, Reporter, build_crash_report
 from executor_runtime.secret import Redactor, Token
-from executor_runtime.spool import Spool
+from executor_runtime.spool import Spool, SpoolFile
 from tests.unit.executor_runtime.answers import make_answer
 from tests.unit.executor_runtime.fake_time import FakeTime
 
@@ -126,7 +128,7 @@ async def test_the_retry_table(
     rig = make_rig(*answers)
     await rig.send(ResultReport.of(make_result()), "own-token")
     assert len(rig.transport.requests) == attempts
-    assert rig.time.slept == pauses
+    assert [slept for slept in rig.time.slept if slept != SYNC_AFTER_S] == pauses
     assert rig.counts == {outcome: 1}
     assert sorted(path.name for path in (tmp_path / "results").iterdir()) == left
     keys = {request.headers["Idempotency-Key"] for request in rig.transport.requests}
@@ -170,6 +172,53 @@ async def test_the_report_is_on_disk_before_the_first_attempt(make_rig: Callable
     await rig.send(ResultReport.of(make_result()))
     assert seen == [[ID]]
     assert rig.spool.waiting() == []
+
+
+@pytest.mark.parametrize(("takes_s", "syncs"), [(SYNC_AFTER_S / 2, 0), (SYNC_AFTER_S * 2, 1)])
+async def test_a_report_that_is_taken_soon_costs_no_sync_and_another_one(
+    make_rig: Callable[..., Rig], monkeypatch: pytest.MonkeyPatch, takes_s: float, syncs: int
+) -> None:
+    rig = make_rig(201)
+    synced: list[SpoolFile] = []
+    has_synced = threading.Event()
+    sync, answer = rig.spool.sync, rig.transport.__call__
+
+    async def late(request: httpx.Request) -> httpx.Response:
+        await rig.time.clock.sleep(takes_s)
+        return await answer(request)
+
+    def note(file: SpoolFile) -> None:
+        sync(file)
+        synced.append(file)
+        has_synced.set()
+
+    monkeypatch.setattr(rig.spool, "sync", note)
+    rig.control_plane = ControlPlane("http://cp", Token("t", None, rig.redactor), httpx.MockTransport(late))
+    rig.reporter = Reporter(rig.control_plane, rig.spool, rig.redactor, rig.time.clock, lambda *_: None)
+    sending = rig.reporter.start(ResultReport.of(make_result()), None)
+    while takes_s not in rig.time.slept:
+        await asyncio.wait([sending], timeout=0.001)
+    await rig.time.advance(SYNC_AFTER_S * 2)
+    await sending
+    if syncs:
+        assert await asyncio.to_thread(has_synced.wait, 10)
+    assert len(synced) == syncs
+    assert rig.spool.waiting() == []
+
+
+async def test_a_sync_that_fails_is_logged_and_holds_nothing_up(
+    make_rig: Callable[..., Rig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = make_rig(503, 201)
+
+    def fail(_: SpoolFile) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(rig.spool, "sync", fail)
+    with capture_logs() as logs:
+        await rig.send(ResultReport.of(make_result()))
+    assert [line["error"] for line in logs if line["event"] == "spool_sync_failed"] == ["Input/output error"]
+    assert rig.counts == {"accepted": 1}
 
 
 async def test_what_is_spooled_is_sent_again_with_its_own_token_and_key(make_rig: Callable[..., Rig]) -> None:

@@ -118,13 +118,28 @@ def test_a_crash_while_writing_leaves_the_old_file(tmp_path: Path, monkeypatch: 
     def crash(*_: object) -> None:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(os, "fsync", crash)
+    monkeypatch.setattr(os, "rename", crash)
     with pytest.raises(OSError, match="Input/output"):
         spool.save(make_report(body=b"2"))
     monkeypatch.undo()
     loaded = Spool(tmp_path).load(ID)
     assert loaded is not None
     assert loaded[0].body == b"1"
+
+
+def test_a_sync_reaches_file_and_directory_and_what_is_gone_needs_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.readlink(f"/proc/self/fd/{descriptor}")))
+    spool = Spool(tmp_path)
+    file = spool.save(make_report())
+    assert synced == []
+    spool.sync(file)
+    assert synced == [str(file.path), str(tmp_path)]
+    spool.remove(file)
+    spool.sync(file)
+    assert len(synced) == 2
 
 
 def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
