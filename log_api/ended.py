@@ -1,13 +1,11 @@
 """The output of an Execution whose executor holds it no longer: what ``.status`` keeps, and what is missing there."""
 
 from collections.abc import Iterator
-from typing import Final
 
 from contracts import bounds
 from contracts.execution import ExecutionStatus
-from log_api.events import STREAMS, Chunk, Cursor, End, Event, Gap, Stream
-
-_PIECE_BYTES: Final = 32_768
+from contracts.output_events import MAX_CHUNK_BYTES, Ending, StreamName
+from log_api.events import STREAMS, Chunk, Cursor, End, Event, Gap
 
 
 def read_status(status: ExecutionStatus, cursor: Cursor) -> Iterator[Event]:
@@ -17,10 +15,22 @@ def read_status(status: ExecutionStatus, cursor: Cursor) -> Iterator[Event]:
     """
     for stream in STREAMS:
         yield from _read_stream(status, stream, cursor.of(stream))
-    yield End(status.phase or "", status.stdout_bytes or 0, status.stderr_bytes or 0)
+    yield End(_describe_end(status))
 
 
-def _read_stream(status: ExecutionStatus, stream: Stream, told: int) -> Iterator[Event]:
+def _describe_end(status: ExecutionStatus) -> Ending:
+    finished = next((condition for condition in status.conditions or () if condition.type == "Finished"), None)
+    return Ending(
+        phase=status.phase or "Pending",
+        reason=finished.reason if finished else "",
+        exit_code=status.exit_code,
+        attempt=status.attempt or 1,
+        stdout_bytes=status.stdout_bytes or 0,
+        stderr_bytes=status.stderr_bytes or 0,
+    )
+
+
+def _read_stream(status: ExecutionStatus, stream: StreamName, told: int) -> Iterator[Event]:
     text, kept, cut = (
         (status.stdout, status.stdout_bytes, status.stdout_truncated)
         if stream == "stdout"
@@ -32,8 +42,8 @@ def _read_stream(status: ExecutionStatus, stream: Stream, told: int) -> Iterator
     if told < start:
         yield Gap(stream, told, start)
     rest = tail[max(told - start, 0) :]
-    for at in range(0, len(rest), _PIECE_BYTES):
-        yield Chunk(stream, rest[at : at + _PIECE_BYTES])
+    for at in range(0, len(rest), MAX_CHUNK_BYTES):
+        yield Chunk(stream, rest[at : at + MAX_CHUNK_BYTES])
     more_was_dropped = start == 0 or end >= bounds.MAX_STREAM_BYTES
     if cut and more_was_dropped and told <= end:
         yield Gap(stream, end, None)

@@ -100,4 +100,11 @@ class OutputUnknown(LogApiError):
 
 
 class OutputBroken(LogApiError):
-    """No answer from the executor, or one that ended before its end or makes no sense; asking again may help."""
+    """No answer from the executor, or one that ended before its end or makes no sense; asking again may help.
+
+    ``busy``: as many follow there as may.
+    """
+
+    def __init__(self, problem: str, *, busy: bool = False) -> None:
+        super().__init__(problem)
+        self.busy = busy

@@ -1,10 +1,15 @@
-"""What a stream of output consists of, between the executor that tells it and the client that is told."""
+"""What a stream of output consists of, between the executor that tells it and the client that is told.
+
+More than ``contracts.output_events``: an Execution may have several attempts, and its status knows that something is
+missing, but not how much.
+"""
 
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import get_args
 
-Stream = Literal["stdout", "stderr"]
-STREAMS: tuple[Stream, ...] = get_args(Stream)
+from contracts.output_events import Ending, Position, StreamName
+
+STREAMS: tuple[StreamName, ...] = get_args(StreamName)
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,11 +20,16 @@ class Cursor:
     stdout: int = 0
     stderr: int = 0
 
-    def of(self, stream: Stream) -> int:
+    @property
+    def position(self) -> Position:
+        """Within the attempt."""
+        return Position(self.stdout, self.stderr)
+
+    def of(self, stream: StreamName) -> int:
         """Bytes told of a stream."""
         return self.stdout if stream == "stdout" else self.stderr
 
-    def at(self, stream: Stream, offset: int) -> "Cursor":
+    def at(self, stream: StreamName, offset: int) -> "Cursor":
         """The same with another number of bytes of one stream."""
         return replace(self, stdout=offset) if stream == "stdout" else replace(self, stderr=offset)
 
@@ -28,7 +38,7 @@ class Cursor:
 class Chunk:
     """Bytes of a stream that follow those before."""
 
-    stream: Stream
+    stream: StreamName
     data: bytes
 
 
@@ -36,7 +46,7 @@ class Chunk:
 class Gap:
     """Bytes of a stream that nobody holds any more; ``end`` None: all that came after ``start``, however many."""
 
-    stream: Stream
+    stream: StreamName
     start: int
     end: int | None
 
@@ -60,11 +70,9 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """The Execution has ended, and all of its output has been told; bytes of each stream."""
+    """The Execution has ended, and all of its output has been told."""
 
-    phase: str
-    stdout_bytes: int
-    stderr_bytes: int
+    ending: Ending
 
 
 Event = Chunk | Gap | Attempt | KeepAlive | Pause | End

@@ -4,30 +4,25 @@ The executor runs hostile code and may have been captured by it: its answers are
 followed, and where it listens is read from its Pod, which users cannot write.
 """
 
-import base64
-import binascii
-import json
 from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
-from typing import Any, Final
+from typing import Final
 
 import aiohttp
 
-from contracts.executor_api import ATTEMPT_HEADER, OWNER_HEADER, RUN_HEADER
+from contracts import output_events
 from controller import names
 from controller.clients.kube import KubeClient
 from controller.errors import KubeError, KubeNotFound, SettingsError
 from controller.resources import parse_pod
-from log_api.errors import OutputBroken, OutputUnknown
-from log_api.events import STREAMS, Chunk, Cursor, End, Event, Gap, KeepAlive, Pause, Stream, advance
+from log_api.errors import OutputBroken, OutputUnknown, bad_request
+from log_api.events import Chunk, Cursor, End, Event, Gap, KeepAlive, Pause, advance
 from log_api.executions import View
-from log_api.sse import Message, read_messages
 
 _CONNECT_TIMEOUT_S: Final = 5.0
 _SILENCE_S: Final = 30.0
 """An executor says at least every 10 s that it lives."""
-_UNKNOWN: Final = frozenset({404, 405, 410, 412})
-"""Not this id or attempt, not this run of the executor, or an executor of a version that tells no output."""
+_UNKNOWN: Final = frozenset({404, 405})
+"""Not this id, attempt or owner; or an executor of a version that tells no output."""
 
 
 class Executors:
@@ -59,15 +54,21 @@ class Executors:
         Raises:
             OutputUnknown: the executor or its pod is gone, or does not hold this attempt's output.
             OutputBroken: asking again may help, from where the last event has led to.
+            StatusError: 400; the cursor is beyond what there is.
         """
         url = await self._find(view)
         response = await self._open(url, view, cursor, follow=follow)
         try:
-            async with aclosing(read_messages(response.content.iter_any())) as messages:
-                async for message in messages:
-                    event = _parse(message, cursor)
-                    if event is None:
+            reader = output_events.FieldReader()
+            async for data in response.content.iter_any():
+                for fields in reader.feed(data):
+                    if not fields:
+                        yield KeepAlive()
                         continue
+                    told = output_events.decode(fields)
+                    if told is None:
+                        continue  # of a later version
+                    event = _check(told, cursor)
                     cursor = advance(cursor, event)
                     yield event
                     if isinstance(event, End | Pause):
@@ -94,15 +95,18 @@ class Executors:
         return f"{pod.url}/executions/{view.execution_id}/output"
 
     async def _open(self, url: str, view: View, cursor: Cursor, *, follow: bool) -> aiohttp.ClientResponse:
-        query = {"stdout": str(cursor.stdout), "stderr": str(cursor.stderr), "follow": str(follow).lower()}
-        headers = {ATTEMPT_HEADER: str(view.attempt), OWNER_HEADER: view.uid, "Accept": "text/event-stream"}
-        if view.executor_run:
-            headers[RUN_HEADER] = view.executor_run
+        query = {
+            "stdout": str(cursor.stdout),
+            "stderr": str(cursor.stderr),
+            "follow": str(follow).lower(),
+            "attempt": str(view.attempt),
+            "owner": view.uid,
+        }
         try:
-            response = await self._send(url, query, headers, self._read_token())
+            response = await self._send(url, query, self._read_token())
             if response.status == 401 and (previous := self._read_previous()) is not None:
                 response.close()
-                response = await self._send(url, query, headers, previous)
+                response = await self._send(url, query, previous)
         except (TimeoutError, aiohttp.ClientError, OSError, SettingsError) as error:
             raise OutputBroken(f"the executor does not answer: {type(error).__name__}") from error
         if response.status == 200 and response.content_type == "text/event-stream":
@@ -110,7 +114,9 @@ class Executors:
         response.close()
         if response.status in _UNKNOWN:
             raise OutputUnknown(f"the executor answered {response.status}")
-        raise OutputBroken(f"the executor answered {response.status}")
+        if response.status == 400:
+            raise bad_request(f"stdoutOffset or stderrOffset is beyond what attempt {view.attempt} has printed so far")
+        raise OutputBroken(f"the executor answered {response.status}", busy=response.status == 429)
 
     async def _send(
         self, url: str, query: dict[str, str], headers: dict[str, str], token: str
@@ -122,57 +128,28 @@ class Executors:
                 cookie_jar=aiohttp.DummyCookieJar(),
                 trust_env=False,
             )
-        bearer = {"Authorization": f"Bearer {token}"}
-        return await self._session.get(url, params=query, headers={**headers, **bearer}, allow_redirects=False)
+        headers = {"Authorization": f"Bearer {token}", "Accept": "text/event-stream"}
+        return await self._session.get(url, params=query, headers=headers, allow_redirects=False)
 
 
-def _parse(message: Message, cursor: Cursor) -> Event | None:
-    """An event; None for one of a kind that a later executor may have.
+def _check(event: output_events.Event, cursor: Cursor) -> Event:
+    """The event as we pass it on.
 
     Raises:
-        ValueError: it is not what it should be, or does not follow what came before.
+        ValueError: it does not follow what came before.
     """
-    match message.kind:
-        case "":
-            return KeepAlive()
-        case "stdout" | "stderr":
-            return Chunk(message.kind, _decode(message.data))
-        case "gap":
-            return _parse_gap(json.loads(message.data), cursor)
-        case "pause":
-            return Pause()
-        case "end":
-            told = json.loads(message.data)
-            return End(_text(told, "phase"), _number(told, "stdoutBytes"), _number(told, "stderrBytes"))
+    found: Event
+    match event:
+        case output_events.Chunk(stream, data):
+            found = Chunk(stream, data)
+        case output_events.Gap(stream, begin, end) if begin == cursor.of(stream) <= end:
+            found = Gap(stream, begin, end)
+        case output_events.Pause():
+            found = Pause()
+        case output_events.End(ending):
+            found = End(ending)
         case _:
-            return None
-
-
-def _parse_gap(told: Any, cursor: Cursor) -> Gap:
-    name = _text(told, "stream")
-    stream: Stream | None = next((each for each in STREAMS if each == name), None)
-    start, end = _number(told, "from"), _number(told, "to")
-    if stream is None or start != cursor.of(stream) or end < start:
-        raise ValueError("a gap that follows not what came before")
-    return Gap(stream, start, end)
-
-
-def _decode(data: str) -> bytes:
-    try:
-        return base64.b64decode(data, validate=True)
-    except binascii.Error as error:
-        raise ValueError("no base64") from error
-
-
-def _text(told: Any, key: str) -> str:
-    value = told.get(key) if isinstance(told, dict) else None
-    if not isinstance(value, str):
-        raise ValueError(f"{key} is missing")
-    return value
-
-
-def _number(told: Any, key: str) -> int:
-    value = told.get(key) if isinstance(told, dict) else None
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise ValueError(f"{key} is missing")
-    return value
+            raise ValueError("a gap that does not follow")
+    if advance(cursor, found).position != event.after:
+        raise ValueError("an event that does not follow")
+    return found

@@ -13,7 +13,7 @@ from typing import Final
 
 from controller.logs import get_logger
 from log_api.ended import read_status
-from log_api.errors import OutputBroken, OutputUnknown, not_found, unavailable
+from log_api.errors import OutputBroken, OutputUnknown, StatusError, not_found, unavailable
 from log_api.events import Attempt, Cursor, End, Event, KeepAlive, Pause, advance
 from log_api.executions import Executions, View
 from log_api.executors import Executors
@@ -91,6 +91,9 @@ class Follower:
                 for event in read_status(view.status, cursor):
                     yield event
                 return
+            busy = isinstance(problem, OutputBroken) and problem.busy
+            if busy and given_up and cursor.position == options.start.position:
+                raise StatusError(429, "as many follow this output as may", name=view.name, retry_after_s=10)
             if not options.follow and given_up:
                 if isinstance(problem, OutputBroken):
                     raise unavailable(f"{problem}; it is on pod {view.pod_name}", view.name)

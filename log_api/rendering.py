@@ -1,13 +1,12 @@
 """How output is written to the client: as plain text like a pod's log, or as the events that the executors send too."""
 
-import base64
 import json
 from typing import Any, Final, Protocol
 
+from contracts import output_events
 from log_api.errors import StatusError
 from log_api.events import Attempt, Chunk, Cursor, End, Event, Gap, KeepAlive, Pause, advance
 from log_api.options import Wanted
-from log_api.sse import COMMENT, write_message
 
 EVENT_STREAM: Final = "text/event-stream"
 PLAIN: Final = "text/plain"
@@ -81,19 +80,24 @@ class EventWriter:
         else:
             self._cursor = advance(self._cursor, event)
         self._begun = self._begun or isinstance(event, Attempt)
+        after = self._cursor.position
         match event:
             case Chunk(stream, data):
-                return self._message(stream, base64.b64encode(data).decode()) if self._wants(stream) else b""
-            case Gap(stream, start, end):
-                return self._json("gap", {"stream": stream, "from": start, "to": end}) if self._wants(stream) else b""
+                return output_events.encode(output_events.Chunk(stream, data, after)) if self._wants(stream) else b""
+            case Gap(stream, start, None):
+                return self._json("lost", {"stream": stream, "from": start}) if self._wants(stream) else b""
+            case Gap(stream, start, int(end)):
+                told = output_events.Gap(stream, start, end, after)
+                return output_events.encode(told) if self._wants(stream) else b""
             case Attempt(number):
                 return self._json("attempt", {"attempt": number})
             case KeepAlive():
-                return COMMENT
+                return output_events.KEEP_ALIVE
             case Pause():
-                return self._json("pause", {})
-            case End(phase, stdout_bytes, stderr_bytes):
-                return self._json("end", {"phase": phase, "stdoutBytes": stdout_bytes, "stderrBytes": stderr_bytes})
+                return output_events.encode(output_events.Pause(after))
+            case End(ending):
+                return output_events.encode(output_events.End(ending, after))
+        raise TypeError(f"no form for {event}")
 
     def fail(self, error: StatusError) -> bytes:
         """An event with the Status."""
@@ -103,10 +107,9 @@ class EventWriter:
         return self._wanted in ("all", stream)
 
     def _json(self, kind: str, data: dict[str, Any]) -> bytes:
-        return self._message(kind, json.dumps(data, separators=(",", ":")))
-
-    def _message(self, kind: str, data: str) -> bytes:
-        return write_message(kind, data, f"{self._cursor.stdout}-{self._cursor.stderr}")
+        return output_events.encode_fields(
+            kind, json.dumps(data, separators=(",", ":")).encode(), self._cursor.position
+        )
 
 
 def make_writer(accept: str, wanted: Wanted, start: Cursor) -> Writer:

@@ -3,14 +3,11 @@
 import asyncio
 import base64
 import json
-import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from aiohttp import web
-
-from contracts.executor_api import ATTEMPT_HEADER, OWNER_HEADER, RUN_HEADER
 
 _PIECE_BYTES = 32_768
 
@@ -54,7 +51,6 @@ class OutputExecutor:
 
     token: str
     outputs: dict[str, Output] = field(default_factory=dict)
-    run_id: str = field(default_factory=lambda: secrets.token_hex(16))
     port: int = 0
     keep_alive_s: float = 10.0
 
@@ -73,8 +69,6 @@ class OutputExecutor:
     async def _output(self, request: web.Request) -> web.StreamResponse:
         if request.headers.get("Authorization") != f"Bearer {self.token}":
             return _refuse(401, "Executor.Unauthorized")
-        if request.headers.get(RUN_HEADER, self.run_id) != self.run_id:
-            return _refuse(412, "Executor.OtherRun")
         output = self.outputs.get(request.match_info["id"])
         if output is None or not _is_meant(output, request):
             return _refuse(404, "Executor.NotFound")
@@ -160,8 +154,8 @@ class _Sending:
 
 
 def _is_meant(output: Output, request: web.Request) -> bool:
-    owner = request.headers.get(OWNER_HEADER, "")
-    return int(request.headers.get(ATTEMPT_HEADER, "1")) == output.attempt and owner in ("", output.owner or owner)
+    owner = request.query.get("owner", "")
+    return int(request.query.get("attempt", "1")) == output.attempt and owner in ("", output.owner)
 
 
 def _refuse(status: int, code: str) -> web.Response:

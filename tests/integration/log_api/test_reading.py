@@ -151,7 +151,11 @@ async def test_events_carry_bytes_ids_and_an_end(cluster: Aggregated, executor: 
     assert told == [
         ("attempt", '{"attempt":1}', "0-1"),
         ("stdout", base64.b64encode(b"\xff\x00\n").decode(), "3-1"),
-        ("end", '{"phase":"Succeeded","stdoutBytes":3,"stderrBytes":1}', "3-1"),
+        (
+            "end",
+            '{"phase":"Succeeded","reason":"","exitCode":null,"attempt":1,"stdoutBytes":3,"stderrBytes":1}',
+            "3-1",
+        ),
     ]
 
 

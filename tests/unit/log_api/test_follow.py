@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from contracts.execution import ExecutionStatus
+from contracts.output_events import Ending
 from log_api import follow
 from log_api.errors import OutputBroken, OutputUnknown, StatusError, not_found
 from log_api.events import Attempt, Chunk, Cursor, End, Event, Pause
@@ -18,7 +19,7 @@ _WAITING = View("team-a", "x", "uid", "1", "Pending", "exec_20260115_a1b2c3d4", 
 _RUNNING = replace(_WAITING, resource_version="2", phase="Running", attempt=1, pod_name="pod-1")
 _STATUS = ExecutionStatus.model_validate({"phase": "Succeeded", "stdout": "abc", "stdoutBytes": 3})
 _ENDED = replace(_RUNNING, resource_version="3", phase="Succeeded", status=_STATUS)
-_END = End("Succeeded", 3, 0)
+_END = End(Ending(phase="Succeeded", stdout_bytes=3, stderr_bytes=0))
 _FOLLOW = LogOptions(follow=True)
 
 
@@ -115,14 +116,19 @@ async def test_one_that_was_refused_is_read_from_its_status_alone() -> None:
     status = ExecutionStatus.model_validate({"phase": "Rejected"})
     refused = replace(_RUNNING, phase="Rejected", status=status)
     executors = _Executors([Chunk("stdout", b"another's"), _END])
-    assert await _told(refused, _FOLLOW, _Executions(refused), executors) == [End("Rejected", 0, 0)]
+    assert await _told(refused, _FOLLOW, _Executions(refused), executors) == [
+        End(Ending(phase="Rejected", stdout_bytes=0, stderr_bytes=0))
+    ]
     assert executors.asked == []
 
 
 async def test_a_later_attempt_begins_at_zero() -> None:
     first = replace(_RUNNING, max_retries=1)
     second = replace(first, resource_version="4", attempt=2, pod_name="pod-2")
-    executors = _Executors([Chunk("stdout", b"ab"), End("Crashed", 2, 0)], [Chunk("stdout", b"abc"), _END])
+    executors = _Executors(
+        [Chunk("stdout", b"ab"), End(Ending(phase="Crashed", stdout_bytes=2, stderr_bytes=0))],
+        [Chunk("stdout", b"abc"), _END],
+    )
     told = await _told(first, _FOLLOW, _Executions(first, first, second), executors)
     assert told == [Attempt(1), Chunk("stdout", b"ab"), Attempt(2), Chunk("stdout", b"abc"), _END]
     assert executors.asked == [("pod-1", Cursor(1), True), ("pod-2", Cursor(2), True)]
@@ -157,3 +163,12 @@ async def test_one_that_is_deleted_or_made_anew_is_not_found() -> None:
         with pytest.raises(StatusError) as refused:
             await _told(_RUNNING, _FOLLOW, _Executions(after), executors)
         assert refused.value.code == 404
+
+
+async def test_as_many_as_may_follow_already() -> None:
+    with pytest.raises(StatusError) as refused:
+        await _told(_RUNNING, _FOLLOW, _Executions(_RUNNING), _Executors([OutputBroken("429", busy=True)]))
+    assert refused.value.code == 429
+    executors = _Executors([Chunk("stdout", b"ab"), OutputBroken("x")], *([[OutputBroken("x", busy=True)]] * 9), [_END])
+    told = await _told(_RUNNING, _FOLLOW, _Executions(_RUNNING), executors)
+    assert told[-1] == _END, "who was told something already waits until the old connection is noticed"

@@ -1,43 +1,18 @@
 """Reading and writing of output in its forms: events, plain text, a status."""
 
-from collections.abc import AsyncIterator
-
 import pytest
 
 from contracts.bounds import MAX_STREAM_BYTES
 from contracts.execution import ExecutionStatus
+from contracts.output_events import Ending
 from log_api.ended import read_status
 from log_api.errors import not_found
 from log_api.events import Attempt, Chunk, Cursor, End, Event, Gap, KeepAlive, Pause
 from log_api.rendering import EventWriter, Limit, TextWriter, make_writer
-from log_api.sse import MAX_EVENT_BYTES, Message, read_messages
 
 
-async def _pieces(*pieces: bytes) -> AsyncIterator[bytes]:
-    for piece in pieces:
-        yield piece
-
-
-async def test_events_are_read_however_their_bytes_are_cut() -> None:
-    raw = b": keep-alive\n\nid: 1-0\nevent: stdout\ndata: eA==\n\n"
-    raw += b'event:end\r\ndata: {"a":\ndata: "\xc3\xa4"}\r\n\r\nevent: x'
-    whole = [message async for message in read_messages(_pieces(raw))]
-    single = [message async for message in read_messages(_pieces(*(raw[at : at + 1] for at in range(len(raw)))))]
-    assert whole == single == [Message(""), Message("stdout", "eA=="), Message("end", '{"a":\n"ä"}')]
-
-
-@pytest.mark.parametrize(
-    "pieces",
-    [
-        [b"data: " + b"x" * MAX_EVENT_BYTES],
-        [b"data: x\n" * 1000 for _ in range(MAX_EVENT_BYTES // 7000 + 1)],
-        [b"event: " + b"x" * MAX_EVENT_BYTES + b"\n\n"],
-    ],
-)
-async def test_an_event_without_end_is_refused(pieces: list[bytes]) -> None:
-    with pytest.raises(ValueError, match="too large"):
-        async for _ in read_messages(_pieces(*pieces)):
-            pass
+def _end(stdout: int, stderr: int = 0) -> End:
+    return End(Ending(phase="Succeeded", stdout_bytes=stdout, stderr_bytes=stderr))
 
 
 def _text(*events: Event, wanted: str = "all") -> bytes:
@@ -53,7 +28,7 @@ def test_text_is_what_was_printed() -> None:
 
 
 def test_what_is_missing_stands_in_lines_of_its_own() -> None:
-    events = (Gap("stdout", 0, 9), Chunk("stdout", b"x"), Gap("stdout", 10, None), End("Succeeded", 10, 0))
+    events = (Gap("stdout", 0, 9), Chunk("stdout", b"x"), Gap("stdout", 10, None), _end(10))
     assert _text(*events) == (
         b"[sandbox-executor: bytes 0 to 9 of stdout are not kept any more]\nx\n"
         b"[sandbox-executor: what it printed to stdout after the first 10 bytes was not kept]\n"
@@ -69,7 +44,7 @@ def test_text_tells_a_failure() -> None:
 
 def _ids(writer: EventWriter, *events: Event) -> list[str]:
     written = [writer.write(event).decode() for event in events]
-    return [text.partition("\nid: ")[2].strip() for text in written if "\nid: " in text]
+    return [text.splitlines()[0].removeprefix("id: ") for text in written if text.startswith("id: ")]
 
 
 def test_ids_count_what_is_not_wanted_too() -> None:
@@ -113,7 +88,7 @@ def _status(**fields: object) -> ExecutionStatus:
 
 def test_a_whole_status() -> None:
     status = _status(stdout="out", stdoutBytes=3, stderr="err", stderrBytes=3)
-    end = End("Succeeded", 3, 3)
+    end = _end(3, 3)
     assert list(read_status(status, Cursor())) == [Chunk("stdout", b"out"), Chunk("stderr", b"err"), end]
     assert list(read_status(status, Cursor(1, 2, 3))) == [Chunk("stdout", b"t"), end]
     assert list(read_status(status, Cursor(1, 99, 99))) == [end]
@@ -121,7 +96,7 @@ def test_a_whole_status() -> None:
 
 def test_the_tail_of_more() -> None:
     status = _status(stdout="tail", stdoutBytes=100, stdoutTruncated=True)
-    end = End("Succeeded", 100, 0)
+    end = _end(100)
     assert list(read_status(status, Cursor())) == [Gap("stdout", 0, 96), Chunk("stdout", b"tail"), end]
     assert list(read_status(status, Cursor(1, 98, 0))) == [Chunk("stdout", b"il"), end]
 
@@ -129,10 +104,10 @@ def test_the_tail_of_more() -> None:
 def test_what_nobody_has_kept_is_told_at_the_end() -> None:
     size = MAX_STREAM_BYTES
     status = _status(stdout="tail", stdoutBytes=size, stdoutTruncated=True)
-    *_, last, _end = read_status(status, Cursor())
+    *_, last, _ = read_status(status, Cursor())
     assert last == Gap("stdout", size, None)
-    assert list(read_status(status, Cursor(1, size + 1, 0))) == [End("Succeeded", size, 0)]
+    assert list(read_status(status, Cursor(1, size + 1, 0))) == [_end(size)]
 
 
 def test_an_execution_that_never_ran_has_printed_nothing() -> None:
-    assert list(read_status(_status(), Cursor())) == [End("Succeeded", 0, 0)]
+    assert list(read_status(_status(), Cursor())) == [_end(0)]
