@@ -118,9 +118,7 @@ class Executors:
             raise bad_request(f"stdoutOffset or stderrOffset is beyond what attempt {view.attempt} has printed so far")
         raise OutputBroken(f"the executor answered {response.status}", busy=response.status == 429)
 
-    async def _send(
-        self, url: str, query: dict[str, str], headers: dict[str, str], token: str
-    ) -> aiohttp.ClientResponse:
+    async def _send(self, url: str, query: dict[str, str], token: str) -> aiohttp.ClientResponse:
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=15),
