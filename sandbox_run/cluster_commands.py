@@ -70,7 +70,7 @@ async def _read_end(target: Target, name: str, wait: bool) -> Ended:
             found = await client.get(name)
             if not found.finished:
                 raise InputError(
-                    f"{tell(found)}; add -f to follow it, or --wait to see what it has printed once it has ended"
+                    f"{tell(found)}; add --wait to see what it has printed once it has ended, or -f to follow it"
                 )
             return Ended.of(found)
         async with aclosing(client.states(name)) as states:
