@@ -27,6 +27,8 @@ _OTHER_REQUESTS: Final = 64
 """Connections to the API server beside the watches, of which each open stream may have one."""
 _FINISH_S: Final = 20.0
 """For answers under way at a clean stop; whoever follows longer asks again, where it has got to."""
+_LEAVE_S: Final = 2.0
+"""Until who routes requests here has heard that no more are wanted."""
 _HEADERS: Final = 4000
 """A user may be in very many groups, and each is a header."""
 logger = get_logger(__name__)
@@ -75,8 +77,10 @@ class Application:
                 watching = asyncio.create_task(self._trust.run())
                 self._ready = True
                 await self._stopping.wait()
-            self._ready = False
             logger.info("stops")
+            if self._ready:
+                self._ready = False
+                await asyncio.sleep(_LEAVE_S)
         finally:
             if watching is not None:
                 watching.cancel()

@@ -1,5 +1,6 @@
 """Executions as this API sees them: who ran where, and whether it has ended."""
 
+import asyncio
 from collections.abc import Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from log_api.errors import StatusError, not_found, unavailable
 _PENDING: Final = "Pending"
 _REFUSED: Final = "Rejected"
 _WATCH_S: Final = 10
+_PAUSE_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,7 @@ class Executions:
         try:
             changed = await self._next(view)
         except KubeError:  # above all 410: the version is too old to begin a watch with
+            await asyncio.sleep(_PAUSE_S)
             changed = await self.read(view.namespace, view.name)
         if changed is None or changed.resource_version == view.resource_version:
             return None

@@ -51,7 +51,7 @@ class Follower:
                     yield Pause()
                     return
                 yield KeepAlive()
-                view = await self._executions.wait_change(view) or view
+                view = await self._wait_change(view)
                 continue
             if not begun or view.attempt != cursor.attempt:
                 known = cursor if cursor.attempt in (0, view.attempt) else Cursor()
@@ -77,7 +77,7 @@ class Follower:
                 return
             fresh = await self._read_again(view)
             while end is not None and fresh.may_be_retried and fresh.attempt == view.attempt:
-                fresh = await self._executions.wait_change(fresh) or fresh
+                fresh = await self._wait_change(fresh)
                 yield KeepAlive()
             if end is not None and fresh.attempt == view.attempt:
                 yield end
@@ -103,11 +103,24 @@ class Follower:
             await asyncio.sleep(_PAUSES_S[min(failures, len(_PAUSES_S)) - 1])
             yield KeepAlive()
 
+    async def _wait_change(self, view: View) -> View:
+        """The Execution once it has changed, or as it is after some seconds; an API server that restarts is no end."""
+        try:
+            return await self._executions.wait_change(view) or view
+        except StatusError as error:
+            if error.code != 503:
+                raise
+        return await self._read_again(view)
+
     async def _read_again(self, view: View) -> View:
-        fresh = await self._executions.read(view.namespace, view.name)
-        if fresh.uid != view.uid:
-            raise not_found(view.name)
-        return fresh
+        for pause_s in _PAUSES_S:
+            try:
+                return _same(await self._executions.read(view.namespace, view.name), view)
+            except StatusError as error:
+                if error.code != 503:
+                    raise
+            await asyncio.sleep(pause_s)
+        return _same(await self._executions.read(view.namespace, view.name), view)
 
     def _note(self, view: View, problem: Exception, failures: int) -> None:
         self._metrics.reconnects.inc()
@@ -120,3 +133,9 @@ class Follower:
                 execution=view.name,
                 tries=failures,
             )
+
+
+def _same(fresh: View, view: View) -> View:
+    if fresh.uid != view.uid:
+        raise not_found(view.name)
+    return fresh

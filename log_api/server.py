@@ -1,5 +1,6 @@
 """The HTTP side: who asks, what for, and an answer as a Kubernetes client expects it."""
 
+import asyncio
 import json
 import re
 from collections.abc import AsyncGenerator, Mapping
@@ -29,6 +30,8 @@ from log_api.trust import Trust
 _NAME: Final = re.compile(DNS_NAME_PATTERN)
 _HEALTH: Final = frozenset({"/healthz", "/livez", "/readyz"})
 _USER: Final = web.RequestKey("user", User)
+_CLIENT_LEFT: Final = 499
+"""As nginx counts it."""
 _HEADERS: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 logger = get_logger(__name__)
 
@@ -88,8 +91,8 @@ class LogApi:
         except StatusError as error:
             code = error.code
             raise
-        except ConnectionError:
-            code = 499  # the client has left, as nginx counts it
+        except (ConnectionError, asyncio.CancelledError):
+            code = _CLIENT_LEFT
             raise
         finally:
             self._metrics.requests.labels(str(code)).inc()

@@ -102,7 +102,7 @@ class _Reading:
         """What an event gives to print.
 
         Raises:
-            Deleted: it goes no further.
+            Deleted, Unavailable: it goes no further, or not now.
         """
         kind = fields.get("event", b"")
         if kind == b"attempt":
@@ -113,8 +113,9 @@ class _Reading:
         if kind == b"lost":
             return Output(json.loads(fields["data"])["stream"], b"", -1, self._attempt)
         if kind == b"error":
-            self.ended = True
-            raise Deleted(str(json.loads(fields["data"]).get("message", "the output goes no further")))
+            told = json.loads(fields["data"])
+            kind_of_error = Deleted if told.get("code") == 404 else Unavailable
+            raise kind_of_error(str(told.get("message", "the output goes no further")))
         event = output_events.decode(fields)
         if event is None:
             return None

@@ -188,12 +188,13 @@ class KubeClient:
         query = {**params, "watch": "true", "resourceVersion": resource_version, "timeoutSeconds": str(timeout_s)}
         target = f"{path}?{urlencode(query)}"
         try:
-            response = await self._api.rest_client.request(  # type: ignore[no-untyped-call]
+            wrapped = await self._api.rest_client.request(  # type: ignore[no-untyped-call]
                 "GET",
                 self.configuration.host + target,
                 headers=await self._headers(_JSON, _JSON),
                 _request_timeout=timeout_s + _REQUEST_TIMEOUT_S,
             )
+            response: aiohttp.ClientResponse = wrapped.response
             try:
                 if response.status >= 400:
                     raise _error(response.status, await response.read())

@@ -185,6 +185,7 @@ async def test_a_client_that_leaves_is_noticed(cluster: Aggregated, executor: Ou
     while "sandbox_log_api_streams 0.0" not in await asyncio.to_thread(cluster.log_api.metrics):
         assert time.monotonic() < deadline
         await asyncio.sleep(0.1)
+    assert 'sandbox_log_api_requests_total{code="499"}' in await asyncio.to_thread(cluster.log_api.metrics)
 
 
 async def test_one_that_is_deleted_ends_the_answer(cluster: Aggregated, executor: OutputExecutor) -> None:

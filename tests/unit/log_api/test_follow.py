@@ -8,7 +8,7 @@ import pytest
 from contracts.execution import ExecutionStatus
 from contracts.output_events import Ending
 from log_api import follow
-from log_api.errors import OutputBroken, OutputUnknown, StatusError, not_found
+from log_api.errors import OutputBroken, OutputUnknown, StatusError, not_found, unavailable
 from log_api.events import Attempt, Chunk, Cursor, End, Event, Pause
 from log_api.executions import View
 from log_api.follow import Follower
@@ -21,6 +21,7 @@ _STATUS = ExecutionStatus.model_validate({"phase": "Succeeded", "stdout": "abc",
 _ENDED = replace(_RUNNING, resource_version="3", phase="Succeeded", status=_STATUS)
 _END = End(Ending(phase="Succeeded", stdout_bytes=3, stderr_bytes=0))
 _FOLLOW = LogOptions(follow=True)
+Script = list[Event | Exception]
 
 
 class _Executions:
@@ -43,7 +44,7 @@ class _Executions:
 class _Executors:
     """Tells the next script at each request; a script ends with an exception where it is to break."""
 
-    def __init__(self, *scripts: list[Event | Exception]) -> None:
+    def __init__(self, *scripts: Script) -> None:
         self.scripts = list(scripts)
         self.asked: list[tuple[str, Cursor, bool]] = []
 
@@ -57,7 +58,7 @@ class _Executors:
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(follow, "_PAUSES_S", (0.0,))
+    monkeypatch.setattr(follow, "_PAUSES_S", (0.0, 0.0, 0.0))
 
 
 async def _told(
@@ -80,7 +81,8 @@ async def test_from_the_executor_to_its_end() -> None:
 
 async def test_again_from_where_it_broke_for_as_long_as_it_runs() -> None:
     broken = OutputBroken("x")
-    executors = _Executors([Chunk("stdout", b"ab"), broken], *([[broken]] * 20), [Chunk("stdout", b"c"), _END])
+    again: list[Script] = [[broken]] * 20
+    executors = _Executors([Chunk("stdout", b"ab"), broken], *again, [Chunk("stdout", b"c"), _END])
     told = await _told(_RUNNING, _FOLLOW, _Executions(_RUNNING), executors)
     assert told == [Attempt(1), Chunk("stdout", b"ab"), Chunk("stdout", b"c"), _END]
     assert {cursor for _, cursor, _ in executors.asked[1:]} == {Cursor(1, 2, 0)}
@@ -169,6 +171,18 @@ async def test_as_many_as_may_follow_already() -> None:
     with pytest.raises(StatusError) as refused:
         await _told(_RUNNING, _FOLLOW, _Executions(_RUNNING), _Executors([OutputBroken("429", busy=True)]))
     assert refused.value.code == 429
-    executors = _Executors([Chunk("stdout", b"ab"), OutputBroken("x")], *([[OutputBroken("x", busy=True)]] * 9), [_END])
+    busy: list[Script] = [[OutputBroken("x", busy=True)]] * 9
+    executors = _Executors([Chunk("stdout", b"ab"), OutputBroken("x")], *busy, [_END])
     told = await _told(_RUNNING, _FOLLOW, _Executions(_RUNNING), executors)
     assert told[-1] == _END, "who was told something already waits until the old connection is noticed"
+
+
+async def test_an_api_server_that_restarts_is_no_end() -> None:
+    down = unavailable("restarts")
+    executors = _Executors([_END])
+    assert await _told(_WAITING, _FOLLOW, _Executions(down, down, _RUNNING), executors) == [Attempt(1), _END]
+    executors = _Executors([OutputBroken("x")], [_END])
+    assert await _told(_RUNNING, _FOLLOW, _Executions(down, down, _RUNNING), executors) == [Attempt(1), _END]
+    with pytest.raises(StatusError) as refused:
+        await _told(_WAITING, _FOLLOW, _Executions(down))
+    assert refused.value.code == 503
