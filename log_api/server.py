@@ -15,7 +15,7 @@ from controller.clients.kube import KubeClient
 from controller.logs import get_logger
 from log_api import discovery, openapi
 from log_api.errors import StatusError, bad_request, unavailable
-from log_api.events import Event, Pause
+from log_api.events import Attempt, Event, Pause
 from log_api.executions import Executions
 from log_api.follow import Follower
 from log_api.group import GROUP_PATH, LOG_PATH, VERSION_PATH
@@ -114,6 +114,7 @@ class LogApi:
         self, request: web.Request, writer: Writer, options: LogOptions, events: AsyncGenerator[Event, None]
     ) -> web.StreamResponse:
         """Nothing is held here but one event: writing waits for the client, and reading for the writing."""
+        data = b""
         limit = Limit(options.limit_bytes, options.stream)
         response = web.StreamResponse(headers=_HEADERS)
         response.content_type = writer.content_type
@@ -122,14 +123,17 @@ class LogApi:
             await response.prepare(request)
         try:
             async for event in events:
-                data = writer.write(limit.cut(event))
+                data += writer.write(limit.cut(event))
                 if limit.reached:
                     data += writer.write(Pause())
                 if not response.prepared:
+                    if isinstance(event, Attempt):
+                        continue  # its executor may not answer, and then this is an error
                     await response.prepare(request)
                 if data:
                     await response.write(data)
                     self._metrics.sent.inc(len(data))
+                    data = b""
                 if limit.reached:
                     break
         except StatusError as error:
