@@ -15,7 +15,7 @@ from controller.clients.kube import KubeClient
 from controller.logs import get_logger
 from log_api import discovery, openapi
 from log_api.errors import StatusError, bad_request, unavailable
-from log_api.events import Attempt, Event, Pause
+from log_api.events import Attempt, Event, KeepAlive, Pause
 from log_api.executions import Executions
 from log_api.follow import Follower
 from log_api.group import GROUP_PATH, LOG_PATH, VERSION_PATH
@@ -127,7 +127,7 @@ class LogApi:
                 if limit.reached:
                     data += writer.write(Pause())
                 if not response.prepared:
-                    if isinstance(event, Attempt):
+                    if isinstance(event, Attempt | KeepAlive):
                         continue  # its executor may not answer, and then this is an error
                     await response.prepare(request)
                 if data:

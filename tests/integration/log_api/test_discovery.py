@@ -72,14 +72,19 @@ async def test_a_broken_one_hurts_its_own_group_alone_and_no_longer_than_it_live
             return await _discovered(cluster) is None
 
         await _eventually(gone, "gone from discovery")
-        with pytest.raises(ApiError, match="404"):
-            await cluster.call("GET", VERSION_PATH)
+        await _eventually(lambda: _is_unknown(cluster), "no longer served")
     finally:
         await asyncio.to_thread(cluster.log_api.start)
     made = {**kept, "metadata": {"name": kept["metadata"]["name"]}}
     await cluster.call("POST", "/apis/apiregistration.k8s.io/v1/apiservices", {**made, "status": {}})
     await cluster.wait_available("True")
     assert (await cluster.refusal(log_path("any", OWN)))["code"] == 404
+
+
+async def _is_unknown(cluster: Aggregated) -> bool:
+    with pytest.raises(ApiError) as refused:
+        await cluster.call("GET", VERSION_PATH)
+    return refused.value.status == 404
 
 
 async def _eventually(check: Any, what: str) -> Any:

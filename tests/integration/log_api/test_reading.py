@@ -115,12 +115,13 @@ async def test_a_finished_one_is_read_from_its_status_once_its_executor_has_forg
 
 
 async def test_a_later_attempt_is_followed(cluster: Aggregated, executor: OutputExecutor) -> None:
-    output = executor.outputs[ID] = Output(owner=await cluster.run("retried", ID, maxRetries=1))
+    uid = await cluster.run("retried", ID, maxRetries=1)
+    output = executor.outputs[ID] = Output(owner=uid)
     output.write("stdout", b"first try")
     async with cluster.ask(log_path("retried", follow="true")) as answer:
         assert await answer.content.readexactly(9) == b"first try"
         async with OutputExecutor(cluster.log_api.token) as second:
-            again = second.outputs[ID] = Output(attempt=2)
+            again = second.outputs[ID] = Output(attempt=2, owner=uid)
             again.write("stdout", b"second try\n")
             again.end()
             await cluster.add_pod("pod-2", second.port)
