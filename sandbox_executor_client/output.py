@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Final
 from contracts import output_events
 from contracts.kube import EXECUTION_PLURAL, GROUP, VERSION
 from contracts.output_events import Fields, Position, StreamName
-from sandbox_executor_client.errors import Deleted, Forbidden, NotInstalled, Unavailable
+from sandbox_executor_client.errors import Deleted, Forbidden, NotFound, NotInstalled, Unavailable
 from sandbox_executor_client.kube import KubeApi
 
 if TYPE_CHECKING:
     from sandbox_executor_client.execution import Execution
 
 OnText = Callable[[str], object]
+_GROUP_PATH: Final = f"/apis/subresources.{GROUP}"
 _PAUSE_S: Final = (0.1, 0.3, 1.0, 3.0, 10.0)
 _ABSENT: Final = (
     "this cluster has no live output: have its operator installed with logAPI.enabled=true (docs/live-output.md)"
@@ -46,7 +47,7 @@ class Output:
 
 def output_path(namespace: str, name: str) -> str:
     """Where the log API has it."""
-    return f"/apis/subresources.{GROUP}/{VERSION}/namespaces/{namespace}/{EXECUTION_PLURAL}/{name}/log"
+    return f"{_GROUP_PATH}/{VERSION}/namespaces/{namespace}/{EXECUTION_PLURAL}/{name}/log"
 
 
 async def read_output(api: KubeApi, path: str, *, follow: bool) -> AsyncGenerator[Output, None]:
@@ -74,6 +75,9 @@ async def read_output(api: KubeApi, path: str, *, follow: bool) -> AsyncGenerato
                 raise Unavailable("the log API's answer broke off")
         except NotInstalled as error:
             raise NotInstalled(_ABSENT, request_id=error.request_id) from None
+        except Forbidden:
+            await _check_installed(api)  # what is not there, nobody may read either
+            raise
         except output_events.EventError as error:
             raise Unavailable(f"the log API's answer cannot be read: {error}") from error
         except Unavailable:
@@ -81,6 +85,13 @@ async def read_output(api: KubeApi, path: str, *, follow: bool) -> AsyncGenerato
                 raise
             await asyncio.sleep(_PAUSE_S[failures])
             failures += 1
+
+
+async def _check_installed(api: KubeApi) -> None:
+    try:
+        await api.get(_GROUP_PATH)
+    except NotFound as error:
+        raise NotInstalled(_ABSENT, request_id=error.request_id) from None
 
 
 class _Reading:
