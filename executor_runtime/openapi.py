@@ -173,7 +173,17 @@ OUTPUT: Final = {
     "last, end; pause where the client does not follow. The id of each is the offsets to go on from.",
     "content": {
         "text/event-stream": {
-            "schema": {"type": "string"},
+            "schema": {
+                "type": "object",
+                "description": "Each event.",
+                "properties": {
+                    "id": {"type": "string", "pattern": r"^\d{1,18}-\d{1,18}$"},
+                    "event": {"enum": ["stdout", "stderr", "gap", "pause", "end"]},
+                    "data": {"type": "string"},
+                },
+                "required": ["id", "event", "data"],
+                "additionalProperties": False,
+            },
             "example": "".join(encode(event).decode() for event in _EVENTS),
         }
     },

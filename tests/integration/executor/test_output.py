@@ -210,10 +210,10 @@ async def test_a_hundred_megabytes_arrive_whole_through_a_reader_that_breaks_off
 
 async def test_held_with_nobody_who_reads_it_waits_until_its_time_is_over(client: httpx.AsyncClient) -> None:
     lines = 20 * MIB // 16
-    execution_id = await begin(client, LINES, event=lines, timeout=2, output_overflow="hold")
-    result = await result_of(client, execution_id)
+    request = make_request(LINES, event=lines, timeout=2, output_overflow="hold")
+    result = (await client.post("/execute", json=request)).json()
     assert (result["reason"], result["stdout_truncated"]) == ("TimedOut", True)
-    assert 10 * MIB < (await follow(client, execution_id)).position.stdout < 13 * MIB
+    assert 10 * MIB < (await follow(client, request["execution_id"])).position.stdout < 13 * MIB
 
 
 async def test_not_held_a_reader_that_takes_nothing_slows_neither_its_run_nor_others(
