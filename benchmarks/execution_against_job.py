@@ -17,6 +17,8 @@ from benchmarks.collection import Api, Collection, Object, make_execution, make_
 from benchmarks.figures import Row, keep, p95, show
 from benchmarks.null_kind import make_null, open_pod
 from benchmarks.null_operator import collection_path
+from benchmarks.processor_time import Look
+from benchmarks.processor_time import show as show_time
 from contracts.kube import API_VERSION, POOL_KIND
 from controller import names
 
@@ -89,10 +91,13 @@ async def measure(options: Any) -> tuple[list[Row], dict[str, list[float]]]:
             if number % (options.executions // options.jobs) == 0:
                 found["Job"].append(await jobs.time_one(make_job(options.image)))
         show(make_latency_rows(found))
+        before = Look.now()
         bursts = [
             await executions.time_burst([make_execution(pool=pool) for _ in range(BURST)], _BURST_S)
             for _ in range(options.bursts)
         ]
+        print(f"processor time for each of {BURST * options.bursts} Executions in bursts:")
+        show_time(*before.until(Look.now()), BURST * options.bursts)
         job_burst_s = await jobs.time_burst([make_job(options.image) for _ in range(BURST)], _BURST_S)
     rate, job_rate = BURST / statistics.median(bursts), BURST / job_burst_s
     burst = Row(f"burst of {BURST}, a second, beside Jobs", rate, "/s", job_rate, rate / job_rate, BURST_GOAL, True)

@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 
 WANTED_S = 300.0
 """How long after a job interpreters are kept waiting for the next one of that language."""
+_AFTER_END_S: Final = 0.003
+"""A start waits so long after a job's end: its answer and its report go first."""
+_AFTER_TAKE_S: Final = 0.025
+"""And so long after a job was begun, if that still runs then: most have ended by then."""
 _PAUSES_S: Final = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 """After so many starts in a row that failed: cold starts, which say why, remain."""
 
@@ -76,6 +80,8 @@ class WarmSandboxes:
         self._programs = Shelf(Shape.with_program(WAITING, Limits(), {}) or self._shelf.shape, programs)
         self._reserved: dict[Workspace, Started] = {}
         self._changed = asyncio.Event()
+        self._taken_at = self._ended_at = -math.inf
+        """Monotonic seconds."""
         self._ending: set[asyncio.Task[None]] = set()
 
     @property
@@ -125,6 +131,7 @@ class WarmSandboxes:
 
     def take(self, workspace: "Workspace") -> Started | None:
         """The one that was reserved with this workspace, for its job; it is the caller's then."""
+        self._taken_at = time.monotonic()
         return self._reserved.pop(workspace, None)
 
     def release(self, workspace: "Workspace") -> None:
@@ -134,6 +141,7 @@ class WarmSandboxes:
 
     def look_again(self) -> None:
         """A job has ended: there may be time for a start."""
+        self._ended_at = time.monotonic()
         self._changed.set()
 
     async def keep(self) -> None:
@@ -143,17 +151,26 @@ class WarmSandboxes:
             self._end_unwanted()
             short = next((shelf for shelf in (self._shelf, self._programs) if len(shelf.ready) < shelf.wanted), None)
             if short is None or self._running() >= self._processors:
-                await self._wait_for_change()
+                await self._wait_for_change(WANTED_S if self._programs.ready else None)
+            elif (pause_s := self._pause_s(short)) > 0:
+                await self._wait_for_change(pause_s)
             elif await self._start_one(short):
                 failures = 0
             else:
                 await asyncio.sleep(_PAUSES_S[min(failures, len(_PAUSES_S) - 1)])
                 failures += 1
 
-    async def _wait_for_change(self) -> None:
+    def _pause_s(self, shelf: Shelf) -> float:
+        """Until a start is in the way of no job that has just begun or ended; where most are gone it does not wait."""
+        if 2 * len(shelf.ready) + 1 < shelf.wanted:
+            return 0.0
+        calm_at = self._taken_at + _AFTER_TAKE_S if self._running() else self._ended_at + _AFTER_END_S
+        return calm_at - time.monotonic()
+
+    async def _wait_for_change(self, timeout_s: float | None) -> None:
         self._changed.clear()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(WANTED_S if self._programs.ready else None):
+            async with asyncio.timeout(timeout_s):
                 await self._changed.wait()
 
     def _end_unwanted(self) -> None:

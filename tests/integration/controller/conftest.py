@@ -37,9 +37,7 @@ async def cluster(api_server: ApiServer) -> AsyncIterator[Cluster]:
     cluster = Cluster(api_server)
     yield cluster
     for namespace in (TENANT, "with-secrets"):
-        found = await cluster.call("GET", names.executions_path(namespace))
-        for item in found["items"]:
-            await cluster.delete(names.execution_path(namespace, item["metadata"]["name"]))
+        await cluster.call("DELETE", names.executions_path(namespace), {"gracePeriodSeconds": 0})
     for path in (names.pools_path(), names.core_path(NAMESPACE, "pods"), names.deployments_path(NAMESPACE)):
         for item in (await cluster.call("GET", path))["items"]:
             await cluster.delete(f"{path}/{item['metadata']['name']}")

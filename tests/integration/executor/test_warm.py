@@ -129,10 +129,13 @@ async def test_none_when_none_is_wanted(start: Start) -> None:
 async def test_one_that_ends_while_it_waits_is_missed_by_nobody(start: Start, victim: str) -> None:
     async with warmed(start) as (executor, client):
         server = fork_server(executor).pid
+        killed = []
         for process in descendants(executor):
             with contextlib.suppress(psutil.NoSuchProcess):  # they end with each other
                 if process.name() == victim and process.pid != server:
                     process.send_signal(signal.SIGKILL)
+                    killed.append(process)
+        await asyncio.to_thread(psutil.wait_procs, killed, 10)
         assert [await run(client, event=number) for number in range(4)] == [0, 1, 2, 3]
         await wait_until_warm(client, 2)
         assert await run(client, event="after") == "after"
@@ -142,6 +145,7 @@ async def test_an_executor_whose_fork_server_is_killed_goes_on(start: Start) -> 
     async with warmed(start) as (executor, client):
         first = fork_server(executor)
         first.send_signal(signal.SIGKILL)
+        await asyncio.to_thread(first.wait, 10)  # those that wait die with it; one that is given code meanwhile, too
         assert [await run(client, event=number) for number in range(4)] == [0, 1, 2, 3]
         async with asyncio.timeout(30):
             while fork_server_pid(executor) in (0, first.pid):  # noqa: ASYNC110
