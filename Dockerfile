@@ -13,6 +13,7 @@ COPY pyproject.toml README.md ./
 COPY contracts contracts
 COPY controller controller
 COPY executor_runtime executor_runtime
+COPY log_api log_api
 RUN /opt/sandbox-executor/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps . \
     && rm /opt/sandbox-executor/bin/sandbox-run /opt/sandbox-executor/bin/kubectl* \
     && /opt/sandbox-executor/bin/python -m compileall -q /opt/sandbox-executor/lib \
@@ -52,5 +53,6 @@ FROM base AS controller
 RUN find / -xdev -perm /6000 -type f -exec chmod a-s {} +
 COPY --from=controller-packages /opt/sandbox-executor /opt/sandbox-executor
 USER 1000:1000
-EXPOSE 8080 8081
+# The log API runs from this image too: it needs the same packages, and one image less is to be built and patched.
+EXPOSE 8080 8081 8443
 CMD ["python", "-P", "-m", "controller"]

@@ -37,6 +37,10 @@ RUN_HEADER: Final = "X-Executor-Run"
 ATTEMPT_HEADER: Final = "X-Execution-Attempt"
 """Which attempt at an execution is meant; 1 where it is left out. A later attempt is another run under the same id."""
 MAX_ATTEMPT: Final = 999
+OWNER_HEADER: Final = "X-Execution-Owner"
+"""The uid of the Execution that is run, or whose output is wanted: users choose ids, and may choose one that another
+tenant's Execution has had."""
+OWNER_PATTERN: Final = r"^[-0-9a-zA-Z]{1,64}$"
 RUN_ID_PATTERN: Final = r"^[0-9a-f]{32}$"
 
 

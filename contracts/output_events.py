@@ -8,6 +8,7 @@ import base64
 import binascii
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple
 
@@ -94,17 +95,18 @@ def encode(event: Event) -> bytes:
     """The event as it is sent."""
     match event:
         case Chunk(stream, data):
-            return _encode(stream, base64.b64encode(data), event.after)
+            return encode_fields(stream, base64.b64encode(data), event.after)
         case Gap(stream, begin, end):
             body = json.dumps({"stream": stream, "from": begin, "to": end}, separators=(",", ":"))
-            return _encode("gap", body.encode(), event.after)
+            return encode_fields("gap", body.encode(), event.after)
         case Pause():
-            return _encode("pause", b"{}", event.after)
+            return encode_fields("pause", b"{}", event.after)
         case End(ending):
-            return _encode("end", ending.model_dump_json(by_alias=True).encode(), event.after)
+            return encode_fields("end", ending.model_dump_json(by_alias=True).encode(), event.after)
 
 
-def _encode(name: str, data: bytes, after: Position) -> bytes:
+def encode_fields(name: str, data: bytes, after: Position) -> bytes:
+    """An event of any name; ``data`` is one line."""
     return b"id: %d-%d\nevent: %b\ndata: %b\n\n" % (*after, name.encode(), data)
 
 
@@ -112,11 +114,35 @@ class EventError(ValueError):
     """What came is not such a stream."""
 
 
-class EventReader:
-    """Makes events of the bytes of an answer, however they are divided. Comments and unknown events are left out."""
+Fields = Mapping[str, bytes]
+"""Of one event: its ``event``, ``data`` and ``id``; of a comment none."""
+
+
+class FieldReader:
+    """Makes events of the bytes of an answer, however they are divided, whatever they are called."""
 
     def __init__(self) -> None:
         self._rest = b""
+
+    def feed(self, data: bytes) -> list[Fields]:
+        """The events and comments that are complete now.
+
+        Raises:
+            EventError: it is longer than one can be.
+        """
+        *blocks, self._rest = (self._rest + data).split(b"\n\n")
+        if len(self._rest) > MAX_EVENT_BYTES:
+            raise EventError(f"an event is longer than {MAX_EVENT_BYTES} bytes")
+        return [
+            dict(_split(line) for line in block.split(b"\n") if line and not line.startswith(b":")) for block in blocks
+        ]
+
+
+class EventReader:
+    """Makes events of the bytes of an answer. Comments and unknown events are left out."""
+
+    def __init__(self) -> None:
+        self._reader = FieldReader()
 
     def feed(self, data: bytes) -> list[Event]:
         """The events that are complete now.
@@ -124,14 +150,15 @@ class EventReader:
         Raises:
             EventError: it is none of ours, or longer than one can be.
         """
-        *blocks, self._rest = (self._rest + data).split(b"\n\n")
-        if len(self._rest) > MAX_EVENT_BYTES:
-            raise EventError(f"an event is longer than {MAX_EVENT_BYTES} bytes")
-        return [event for event in map(_decode, blocks) if event is not None]
+        return [event for event in map(decode, self._reader.feed(data)) if event is not None]
 
 
-def _decode(block: bytes) -> Event | None:
-    fields = dict(_split(line) for line in block.split(b"\n") if line and not line.startswith(b":"))
+def decode(fields: Fields) -> Event | None:
+    """An event; None for one that is none of these.
+
+    Raises:
+        EventError: it is not what it should be.
+    """
     name = fields.get("event", b"").decode("ascii", "replace")
     if name not in ("stdout", "stderr", "gap", "pause", "end"):
         return None

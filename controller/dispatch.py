@@ -67,7 +67,7 @@ class Dispatcher:
         while tracked.stage is Stage.RUNNING and not tracked.stop_wanted:
             try:
                 run_id = run_id or await self.find_run(pod, tracked.pod_url)
-                await self._executors.execute(tracked.pod_url, request, tracked.attempt, run_id)
+                await self._executors.execute(tracked.pod_url, request, tracked.attempt, run_id, tracked.uid)
             except ExecutorRefusal as refusal:
                 if again and refusal.status == 409:
                     return Doubt(f"{refusal}: what it consists of has changed since it was sent before")

@@ -21,6 +21,8 @@ from contracts.executor_api import (
     EPOCH_HEADER,
     MAX_ATTEMPT,
     MAX_EPOCH,
+    OWNER_HEADER,
+    OWNER_PATTERN,
     RUN_HEADER,
     RUN_ID_PATTERN,
 )
@@ -28,6 +30,7 @@ from executor_runtime.errors import OtherRun, StaleEpoch, ValidationFailed
 
 _NUMBER: Final = re.compile(r"[1-9][0-9]{0,17}")
 _RUN_ID: Final = re.compile(RUN_ID_PATTERN)
+_OWNER: Final = re.compile(OWNER_PATTERN)
 _LEAVE_IT_OUT: Final = "Leave it out: only the operator's controller sends it."
 
 
@@ -37,6 +40,8 @@ class Sender:
 
     epoch: int | None = None
     attempt: int | None = None
+    owner: str | None = None
+    """Whose output it will be (``live_output``): users choose ids, also those that others have had."""
 
 
 class Fence:
@@ -58,7 +63,8 @@ class Fence:
         """
         epoch = _read_number(EPOCH_HEADER, MAX_EPOCH, headers)
         attempt = _read_number(ATTEMPT_HEADER, MAX_ATTEMPT, headers)
-        run_id = _read_run_id(headers.get(RUN_HEADER))
+        run_id = _read_text(RUN_HEADER, _RUN_ID, headers)
+        owner = _read_text(OWNER_HEADER, _OWNER, headers)
         if epoch is not None:
             if epoch < self._highest:
                 raise StaleEpoch(
@@ -73,7 +79,7 @@ class Fence:
                 detail=f"{RUN_HEADER}: {run_id} is not {self.run_id}",
                 solution="GET /health says which run this is; ask before anything is run a second time.",
             )
-        return Sender(epoch, attempt)
+        return Sender(epoch, attempt, owner)
 
 
 def _read_number(name: str, largest: int, headers: Headers) -> int | None:
@@ -89,11 +95,12 @@ def _read_number(name: str, largest: int, headers: Headers) -> int | None:
     return int(text)
 
 
-def _read_run_id(text: str | None) -> str | None:
-    if text is not None and not _RUN_ID.fullmatch(text):
+def _read_text(name: str, pattern: re.Pattern[str], headers: Headers) -> str | None:
+    text = headers.get(name)
+    if text is not None and not pattern.fullmatch(text):
         raise ValidationFailed(
-            f"The header {RUN_HEADER} is not valid.",
-            detail=f"{RUN_HEADER}: must match {RUN_ID_PATTERN}",
+            f"The header {name} is not valid.",
+            detail=f"{name}: must match {pattern.pattern}",
             solution=_LEAVE_IT_OUT,
         )
     return text

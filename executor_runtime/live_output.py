@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from contracts.execution import Phase
-from contracts.executor_api import MAX_ATTEMPT, ResultStatus
+from contracts.executor_api import MAX_ATTEMPT, OWNER_PATTERN, ResultStatus
 from contracts.output_events import KEEP_ALIVE, End, Ending, Event, Pause, Position, StreamName, encode
 from executor_runtime.errors import NotFound, TooManyReaders, ValidationFailed
 from executor_runtime.records import Faded, Record
@@ -29,6 +29,7 @@ SEND_TIMEOUT_S: Final = 60.0
 MAX_READERS: Final = 64
 MAX_READERS_OF_ONE: Final = 8
 
+_OWNER: Final = re.compile(OWNER_PATTERN)
 _OFFSET: Final = re.compile(r"0|[1-9][0-9]{0,17}")
 _PHASES: Final[Mapping[ResultStatus, Phase]] = {
     "success": "Succeeded",
@@ -49,6 +50,8 @@ class Asked:
     follow: bool = True
     attempt: int | None = None
     """None: whichever is known."""
+    owner: str | None = None
+    """None: whosever it is."""
 
 
 def parse_query(query: QueryParams) -> Asked:
@@ -57,16 +60,18 @@ def parse_query(query: QueryParams) -> Asked:
     Raises:
         ValidationFailed: a parameter is not what it should be, or stands there twice.
     """
-    for name in ("stdout", "stderr", "follow", "attempt"):
+    for name in ("stdout", "stderr", "follow", "attempt", "owner"):
         if len(query.getlist(name)) > 1:
             raise _refuse(name, "stands there more than once", "Give it once.")
-    follow, attempt = query.get("follow", "true"), query.get("attempt")
+    follow, attempt, owner = query.get("follow", "true"), query.get("attempt"), query.get("owner")
     if follow not in ("true", "false"):
         raise _refuse("follow", "must be true or false", "Write follow=false to get what there is now.")
     if attempt is not None and (not _OFFSET.fullmatch(attempt) or not 1 <= int(attempt) <= MAX_ATTEMPT):
         raise _refuse("attempt", f"must be a whole number from 1 to {MAX_ATTEMPT}", "Leave it out for any attempt.")
+    if owner is not None and not _OWNER.fullmatch(owner):
+        raise _refuse("owner", f"must match {OWNER_PATTERN}", "Leave it out for any owner.")
     position = Position(_read_offset("stdout", query), _read_offset("stderr", query))
-    return Asked(position, follow == "true", int(attempt) if attempt is not None else None)
+    return Asked(position, follow == "true", int(attempt) if attempt is not None else None, owner)
 
 
 def _read_offset(stream: StreamName, query: QueryParams) -> int:
@@ -92,11 +97,11 @@ class Readers:
         """(the record, a reader that begins where it was asked to); the reader is to be given back.
 
         Raises:
-            NotFound: the output is no longer held, or another attempt is known.
+            NotFound: the output is no longer held, or another attempt or somebody else's is known.
             ValidationFailed: an offset is beyond what was written.
             TooManyReaders: there are as many as there may be.
         """
-        if not isinstance(known, Record) or asked.attempt not in (None, known.attempt):
+        if not isinstance(known, Record) or not _is_meant(known, asked):
             raise NotFound(
                 "The output of this execution is not held here.",
                 solution="Take what its result has; the output itself is held while it runs and a while after that.",
@@ -116,6 +121,10 @@ class Readers:
         """It reads no more."""
         self._open -= 1
         reader.close()
+
+
+def _is_meant(record: Record, asked: Asked) -> bool:
+    return asked.attempt in (None, record.attempt) and asked.owner in (None, record.owner)
 
 
 def _check_offsets(position: Position, shown: Position) -> None:

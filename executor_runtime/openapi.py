@@ -18,6 +18,8 @@ from contracts.executor_api import (
     EPOCH_HEADER,
     MAX_ATTEMPT,
     MAX_EPOCH,
+    OWNER_HEADER,
+    OWNER_PATTERN,
     RUN_HEADER,
     RUN_ID_PATTERN,
     ExecutionAccepted,
@@ -196,6 +198,11 @@ OUTPUT_PARAMETERS: Final = [
         "That attempt only, else 404.",
         {"type": "integer", "minimum": 1, "maximum": MAX_ATTEMPT},
     ),
+    _query(
+        "owner",
+        "Only if it was sent with this X-Execution-Owner, else 404.",
+        {"type": "string", "pattern": OWNER_PATTERN},
+    ),
 ]
 METRICS: Final = {
     "description": "Prometheus text format 0.0.4.",
@@ -248,6 +255,8 @@ def _fencing_headers(begins: bool) -> list[dict[str, Any]]:
         found.append(_header(RUN_HEADER, "Which run of the executor is meant: another one refuses it.", run))
         attempt = _number(MAX_ATTEMPT)
         found.append(_header(ATTEMPT_HEADER, "Which attempt is meant; a later one is another run.", attempt))
+        owner = {"type": "string", "pattern": OWNER_PATTERN}
+        found.append(_header(OWNER_HEADER, "Whose output it will be: the uid of the Execution.", owner))
     return found
 
 

@@ -63,6 +63,8 @@ class Record:
     epoch: int | None = None
     """Of the controller that sent it; None: none did."""
     attempt: int = 1
+    owner: str | None = None
+    """The uid of the Execution; None: no controller sent it."""
     state: State = "queued"
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
     ended: asyncio.Event = field(default_factory=asyncio.Event)

@@ -239,6 +239,7 @@ class Service:
             accepted_at=self._parts.clock.monotonic(),
             epoch=sender.epoch,
             attempt=sender.attempt or 1,
+            owner=sender.owner,
             output=Output(holds=request.output_overflow == "hold"),
         )
         self._parts.records.add(record)

@@ -22,6 +22,7 @@ from sandbox_executor_client.errors import (
 from sandbox_executor_client.execution import Artifact, Change, Execution, ExecutionFailure, new_execution_id
 from sandbox_executor_client.handle import AsyncHandle
 from sandbox_executor_client.options import RunOptions
+from sandbox_executor_client.output import Output
 from sandbox_executor_client.pool import Pool
 from sandbox_executor_client.result import Metrics, Result
 from sandbox_executor_client.sync import Client, Handle
@@ -49,6 +50,7 @@ __all__ = [
     "NotConfigured",
     "NotFound",
     "NotInstalled",
+    "Output",
     "Pool",
     "Result",
     "RunOptions",

@@ -14,6 +14,7 @@ from sandbox_executor_client.following import follow
 from sandbox_executor_client.handle import AsyncHandle, cancel_anyway
 from sandbox_executor_client.kube import AlreadyExists, Body, KubeApi, load_configuration
 from sandbox_executor_client.options import RunOptions, make_spec
+from sandbox_executor_client.output import OnText, Output, output_path, read_output
 from sandbox_executor_client.pool import Pool
 from sandbox_executor_client.result import Result
 
@@ -68,9 +69,19 @@ class AsyncClient:
         return self._namespace
 
     async def run(
-        self, code: str, *, check: bool = False, wait_timeout_s: float | None = None, **options: Unpack[RunOptions]
+        self,
+        code: str,
+        *,
+        check: bool = False,
+        wait_timeout_s: float | None = None,
+        on_stdout: OnText | None = None,
+        on_stderr: OnText | None = None,
+        **options: Unpack[RunOptions],
     ) -> Result:
         """Runs code and waits for its end. A program that fails is a result; with ``check`` it is an exception.
+
+        ``on_stdout`` and ``on_stderr`` get the text of a stream as it comes, or at the end what the status keeps of it
+        where the cluster has no log API (``AsyncHandle.result``).
 
         Leaving early, because ``wait_timeout_s`` is over or the caller is cancelled, cancels what runs.
 
@@ -81,7 +92,7 @@ class AsyncClient:
             Deleted: somebody deleted it.
         """
         async with await self.submit(code, **options) as handle:
-            result = await handle.result(timeout_s=wait_timeout_s)
+            result = await handle.result(timeout_s=wait_timeout_s, on_stdout=on_stdout, on_stderr=on_stderr)
         return result.check() if check else result
 
     async def submit(self, code: str, **options: Unpack[RunOptions]) -> AsyncHandle:
@@ -199,6 +210,19 @@ class AsyncClient:
                 if change.execution.finished:
                     return
         raise Deleted(f"{self._namespace}/{first.name} was deleted before it ended")
+
+    async def output(self, name: str, *, follow: bool = True) -> AsyncGenerator[Output, None]:
+        """What it prints, as it comes, to its end; without ``follow`` what there is now. Needs the log API.
+
+        Raises:
+            NotInstalled: the cluster has no log API; ``wait`` gives what the status keeps.
+            Forbidden: the verb ``get`` on ``executions/log`` is missing.
+            NotFound, Deleted: it does not exist, or was deleted before its end.
+        """
+        path = output_path(self._namespace, _checked(name))
+        async with aclosing(read_output(self._kube, path, follow=follow)) as outputs:
+            async for output in outputs:
+                yield output
 
     async def cancel(self, name: str) -> Execution:
         """Asks for its end: what runs is killed. What has ended stays as it is; ``wait`` says how it ended."""

@@ -1,5 +1,6 @@
 """One Execution that somebody follows; ``sync.Handle`` is the twin of ``AsyncHandle``."""
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Final, Self
@@ -8,12 +9,15 @@ import anyio
 
 from sandbox_executor_client.errors import ClientError, WaitTimeout
 from sandbox_executor_client.execution import Execution
+from sandbox_executor_client.output import OnText, Output, Teller
 from sandbox_executor_client.result import Result
 
 if TYPE_CHECKING:
     from sandbox_executor_client.aio import AsyncClient
 
 _CANCEL_TIMEOUT_S: Final = 10.0
+_LAST_OUTPUT_S: Final = 30.0
+"""For output that is under way when the end is known."""
 
 
 class AsyncHandle:
@@ -53,13 +57,20 @@ class AsyncHandle:
         """As it is now."""
         return await self._client.get(self.name)
 
-    async def result(self, *, timeout_s: float | None = None) -> Result:
+    async def result(
+        self, *, timeout_s: float | None = None, on_stdout: OnText | None = None, on_stderr: OnText | None = None
+    ) -> Result:
         """Waits for the end.
+
+        ``on_stdout`` and ``on_stderr`` are called with the text of a stream as it comes. Where the cluster has no log
+        API, or the caller may not use it, they are called once, at the end, with what the status keeps.
 
         Raises:
             WaitTimeout: it has not ended within ``timeout_s``.
             Deleted: somebody deleted it.
         """
+        if on_stdout is not None or on_stderr is not None:
+            return await self._tell(Teller(on_stdout, on_stderr), timeout_s)
         if self._ended is None:
             try:
                 self._ended = await self._client.wait(self.name, timeout_s=timeout_s)
@@ -69,6 +80,25 @@ class AsyncHandle:
                 text = f"{self.namespace}/{self.name} has not ended within {timeout_s:g} s and is cancelled"
                 raise WaitTimeout(text) from error
         return Result.of(self._ended)
+
+    async def output(self, *, follow: bool = True) -> AsyncGenerator[Output, None]:
+        """``AsyncClient.output`` of this one."""
+        async with aclosing(self._client.output(self.name, follow=follow)) as outputs:
+            async for output in outputs:
+                yield output
+
+    async def _tell(self, teller: Teller, timeout_s: float | None) -> Result:
+        try:
+            async with asyncio.TaskGroup() as group:
+                telling = group.create_task(teller.tell(self.output()), name="output of an Execution")
+                result = await self.result(timeout_s=timeout_s)
+                await asyncio.wait([telling], timeout=_LAST_OUTPUT_S)
+                telling.cancel()
+        except BaseExceptionGroup as failed:
+            raise failed.exceptions[0] from None
+        if not teller.told and self._ended is not None:
+            teller.tell_ended(self._ended)
+        return result
 
     async def states(self) -> AsyncGenerator[Execution, None]:
         """``AsyncClient.states`` of this one."""

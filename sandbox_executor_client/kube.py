@@ -8,7 +8,7 @@ import asyncio
 import json
 import os
 import random
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -41,6 +41,7 @@ _TIMEOUT_S: Final = 30.0
 _MAX_LINE_BYTES: Final = 16 * 1_048_576
 """The API server keeps no object larger than etcd's request limit, by default 1.5 MiB."""
 _NAMESPACE_FILE: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+_EVENTS: Final = "text/event-stream"
 _MERGE_PATCH: Final = "application/merge-patch+json"
 
 
@@ -201,6 +202,26 @@ class KubeApi:
         finally:
             response.close()
 
+    async def stream(self, path: str, query: Mapping[str, str]) -> AsyncGenerator[bytes, None]:
+        """The pieces of an answer with server-sent events, until it ends.
+
+        Raises:
+            Unavailable: the connection broke, or nothing came for half a minute, not even a comment.
+        """
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=_TIMEOUT_S, sock_read=_TIMEOUT_S)
+        response = await self._send("GET", path, None, "application/json", query, timeout, accept=_EVENTS)
+        try:
+            if response.status == 403:
+                await self._check_ready()
+            if response.status >= 300:
+                raise _error("GET", path, await _answer(response))
+            async for piece in response.content.iter_any():
+                yield piece
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            raise Unavailable(f"GET {path}: the answer broke off ({type(error).__name__})") from error
+        finally:
+            response.close()
+
     async def _send(
         self,
         method: str,
@@ -209,8 +230,10 @@ class KubeApi:
         content_type: str,
         query: Mapping[str, str] | None,
         timeout: aiohttp.ClientTimeout,
+        *,
+        accept: str = "application/json",
     ) -> aiohttp.ClientResponse:
-        headers = {"Accept": "application/json", "Content-Type": content_type, "User-Agent": "sandbox-executor-client"}
+        headers = {"Accept": accept, "Content-Type": content_type, "User-Agent": "sandbox-executor-client"}
         token = await self._configuration.get_api_key_with_prefix("BearerToken", alias="authorization")
         if token:
             headers["Authorization"] = token

@@ -12,6 +12,7 @@ from sandbox_executor_client.aio import AsyncClient
 from sandbox_executor_client.execution import Change, Execution
 from sandbox_executor_client.handle import AsyncHandle
 from sandbox_executor_client.options import RunOptions
+from sandbox_executor_client.output import OnText, Output
 from sandbox_executor_client.pool import Pool
 from sandbox_executor_client.result import Result
 
@@ -55,11 +56,21 @@ class Client:
         return self._async.namespace
 
     def run(
-        self, code: str, *, check: bool = False, wait_timeout_s: float | None = None, **options: Unpack[RunOptions]
+        self,
+        code: str,
+        *,
+        check: bool = False,
+        wait_timeout_s: float | None = None,
+        on_stdout: OnText | None = None,
+        on_stderr: OnText | None = None,
+        **options: Unpack[RunOptions],
     ) -> Result:
-        """``AsyncClient.run``; an exception that comes meanwhile, such as KeyboardInterrupt, cancels what runs."""
+        """``AsyncClient.run``; an exception that comes meanwhile, such as KeyboardInterrupt, cancels what runs.
+
+        ``on_stdout`` and ``on_stderr`` are called in the client's own thread.
+        """
         with self.submit(code, **options) as handle:
-            result = handle.result(timeout_s=wait_timeout_s)
+            result = handle.result(timeout_s=wait_timeout_s, on_stdout=on_stdout, on_stderr=on_stderr)
         return result.check() if check else result
 
     def submit(self, code: str, **options: Unpack[RunOptions]) -> "Handle":
@@ -106,6 +117,12 @@ class Client:
         """``AsyncClient.states`` in a context manager."""
         with _iterating(self._portal, self._async.states(name)) as states:
             yield states
+
+    @contextmanager
+    def output(self, name: str, *, follow: bool = True) -> Iterator[Iterator[Output]]:
+        """``AsyncClient.output`` in a context manager."""
+        with _iterating(self._portal, self._async.output(name, follow=follow)) as outputs:
+            yield outputs
 
     @contextmanager
     def watch(self, *, labels: str = "", phase: str = "") -> Iterator[Iterator[Change]]:
@@ -160,9 +177,18 @@ class Handle:
         """``AsyncHandle.execution``."""
         return self._portal.call(self._async.execution)
 
-    def result(self, *, timeout_s: float | None = None) -> Result:
+    def result(
+        self, *, timeout_s: float | None = None, on_stdout: OnText | None = None, on_stderr: OnText | None = None
+    ) -> Result:
         """``AsyncHandle.result``."""
-        return self._portal.call(partial(self._async.result, timeout_s=timeout_s))
+        call = partial(self._async.result, timeout_s=timeout_s, on_stdout=on_stdout, on_stderr=on_stderr)
+        return self._portal.call(call)
+
+    @contextmanager
+    def output(self, *, follow: bool = True) -> Iterator[Iterator[Output]]:
+        """``AsyncHandle.output`` in a context manager."""
+        with _iterating(self._portal, self._async.output(follow=follow)) as outputs:
+            yield outputs
 
     @contextmanager
     def states(self) -> Iterator[Iterator[Execution]]:

@@ -1,15 +1,16 @@
 """Commands about Executions and pools that are in a cluster: each a few calls of the client, and words for it."""
 
 from collections.abc import AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from typing import Final, get_args
 
 import click
 
 from contracts.execution import Phase
+from contracts.output_events import Chunk, Gap
 from sandbox_executor_client import AsyncClient, Execution, Pool, WaitTimeout
 from sandbox_run import exit_codes, output, tables
-from sandbox_run.cluster import Say, Target, tell
+from sandbox_run.cluster import Follower, Say, Target, tell
 from sandbox_run.describe import describe_execution
 from sandbox_run.ended import Ended
 from sandbox_run.entry import run_async
@@ -22,17 +23,45 @@ _PHASES: Final = click.Choice(get_args(Phase))
 _name = click.argument("name", shell_complete=complete_names)
 
 
-@click.command(short_help="What an ended Execution has printed.")
+@click.command(short_help="What an Execution prints, or has printed.")
 @_name
+@click.option("-f", "--follow", is_flag=True, help="Print it as it comes, to its end; the cluster's log API is needed.")
 @click.option("--wait", is_flag=True, help="Wait for its end.")
 @output_option(click.Choice(["table", "raw"]), note=" raw: control sequences go to a terminal as they are.")
 @cluster_options
-def logs(name: str, wait: bool, shown: output.Format, target: Target) -> int:
+def logs(name: str, follow: bool, wait: bool, shown: output.Format, target: Target) -> int:
     """Print what the Execution NAME has printed: its stdout to stdout, its stderr to stderr."""
-    ended = run_async(_read_end(target, name, wait))
-    output.write_streams(ended, raw=shown == "raw")
-    output.tell_end(ended)
+    if follow:
+        ended, is_shown = run_async(_follow(target, name, raw=shown == "raw"))
+    else:
+        ended, is_shown = run_async(_read_end(target, name, wait)), False
+    if not is_shown:
+        output.write_streams(ended, raw=shown == "raw")
+    output.tell_end(ended, is_shown=is_shown)
     return exit_codes.OK
+
+
+async def _follow(target: Target, name: str, *, raw: bool) -> tuple[Ended, bool]:
+    """How it ended, and whether all of its output was shown."""
+    from sandbox_run.live import Live
+
+    async with AsyncExitStack() as waiting, target.client() as client:
+        say = await waiting.enter_async_context(progress("asking the cluster"))
+        first = await client.get(name)
+        live = Live(raw=raw, has_markers=first.spec.get("language", "python") != "python")
+
+        async def show(event: Chunk | Gap) -> None:
+            await waiting.aclose()  # the line that says so makes room for the output
+            await live.show(event)
+
+        follower = Follower(show, output.say)
+        async with follower.following(client.output(name)), aclosing(client.states(name)) as states:
+            async for found in states:
+                say(tell(found))
+        ended = Ended.of(found)
+        if follower.is_shown:
+            await live.finish(ended.stdout)
+    return ended, follower.is_shown
 
 
 async def _read_end(target: Target, name: str, wait: bool) -> Ended:
@@ -40,7 +69,9 @@ async def _read_end(target: Target, name: str, wait: bool) -> Ended:
         if not wait:
             found = await client.get(name)
             if not found.finished:
-                raise InputError(f"{tell(found)}; what it prints is there once it has ended: add --wait")
+                raise InputError(
+                    f"{tell(found)}; add --wait to see what it has printed once it has ended, or -f to follow it"
+                )
             return Ended.of(found)
         async with aclosing(client.states(name)) as states:
             async for found in states:

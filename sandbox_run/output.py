@@ -37,7 +37,7 @@ def write_ended(ended: Ended, output: Format, *, is_shown: bool = False) -> None
         write_streams(ended, raw=output == "raw")
     if output == "table" and ended.execution.return_value is not None:
         _write(sys.stdout, json.dumps(ended.execution.return_value, ensure_ascii=False) + "\n")
-    tell_end(ended)
+    tell_end(ended, is_shown=is_shown)
 
 
 def write_streams(ended: Ended, *, raw: bool) -> None:
@@ -46,10 +46,13 @@ def write_streams(ended: Ended, *, raw: bool) -> None:
         _write(stream, text if raw or not stream.isatty() else for_terminal(text))
 
 
-def tell_end(ended: Ended) -> None:
-    """On stderr: what is missing of the output, and how it ended when the program itself has not said so."""
+def tell_end(ended: Ended, *, is_shown: bool = False) -> None:
+    """On stderr: what is missing of the output, and how it ended when the program itself has not said so.
+
+    ``is_shown``: its streams were printed while it ran, with what was missing.
+    """
     status = ended.execution.raw.get("status") or {}
-    for name, text in (("stdout", ended.stdout), ("stderr", ended.stderr)):
+    for name, text in () if is_shown else (("stdout", ended.stdout), ("stderr", ended.stderr)):
         if status.get(f"{name}Truncated") and text == (status.get(name) or ""):
             size = status.get(f"{name}Bytes") or 0
             say(f"of {name} these are the last {len(text.encode())} of {size} bytes or more: the status keeps no more")

@@ -15,7 +15,7 @@ from contracts.output_events import Chunk, Gap
 from sandbox_executor_client.options import RunOptions, make_spec
 from sandbox_executor_client.program import ProgramKind
 from sandbox_run import exit_codes, output, source
-from sandbox_run.cluster import Target, run_in_cluster, submit
+from sandbox_run.cluster import Follower, Target, run_in_cluster, submit
 from sandbox_run.ended import Ended
 from sandbox_run.entry import run_async
 from sandbox_run.errors import InputError
@@ -51,7 +51,7 @@ class Where:
     "--follow/--no-follow",
     default=None,
     help="Print output as it comes, or all at the end. Default: as it comes on a terminal, unless -o says json or "
-    "yaml. On this machine only.",
+    "yaml; in a cluster at the end, and as it comes with its log API.",
 )
 @click.option("--wait/--no-wait", default=True, help="Cluster: wait for the end, or print the name and go.")
 @output_option(
@@ -80,7 +80,7 @@ def run(
     _check_combination(in_cluster, target, wait, file, filename, given)
     wanted = _wanted(file, filename, given)
     shown = shown or ("yaml" if filename and not follow else "table")
-    _check_follow(follow, in_cluster, shown)
+    _check_follow(follow, wait, shown)
     if not in_cluster:
         is_live = sys.stdout.isatty() and shown in _PLAIN if follow is None else follow
         ended = run_async(_show_here(wanted, shown) if is_live else _run_here(wanted))
@@ -88,6 +88,10 @@ def run(
         return exit_codes.of_execution(ended.execution)
     if not wait:
         return run_async(_submit(target, wanted, shown))
+    if follow:
+        ended, is_shown = run_async(_show_there(target, wanted, shown))
+        output.write_ended(ended, shown, is_shown=is_shown)
+        return exit_codes.of_execution(ended.execution)
     return _finish(run_async(_run_there(target, wanted)), shown)
 
 
@@ -120,9 +124,9 @@ def _check_combination(
             raise InputError(f"{option} is about a cluster, and this would run on this machine: add --cluster")
 
 
-def _check_follow(follow: bool | None, in_cluster: bool, shown: output.Format) -> None:
-    if follow and in_cluster:
-        raise InputError("--follow is for runs on this machine: leave it out, or leave out --cluster")
+def _check_follow(follow: bool | None, wait: bool, shown: output.Format) -> None:
+    if follow and not wait:
+        raise InputError("--follow waits for the end: leave out --no-wait, or follow it later with logs -f NAME")
     if follow and shown not in _PLAIN:
         raise InputError(f"--follow prints as it comes, -o {shown} at the end: leave one of them out")
 
@@ -189,6 +193,25 @@ async def _show_here(wanted: Wanted, shown: output.Format) -> Ended:
         ended = await run_locally(wanted, say, show)
     await live.finish(ended.stdout)
     return ended
+
+
+async def _show_there(target: Target, wanted: Wanted, shown: output.Format) -> tuple[Ended, bool]:
+    """How it ended, and whether all of its output was shown."""
+    from sandbox_run.live import Live
+
+    live = Live(raw=shown == "raw", has_markers=wanted.spec.language != "python")
+    async with contextlib.AsyncExitStack() as waiting, _in_namespace(target, wanted).client() as client:
+        say = await waiting.enter_async_context(progress("asking the cluster"))
+
+        async def show(event: Chunk | Gap) -> None:
+            await waiting.aclose()  # the line that says so makes room for the output
+            await live.show(event)
+
+        follower = Follower(show, output.say)
+        ended = await run_in_cluster(client, wanted, say, output.say, follower)
+        if follower.is_shown:
+            await live.finish(ended.stdout)
+    return ended, follower.is_shown
 
 
 async def _run_there(target: Target, wanted: Wanted) -> Ended:

@@ -17,6 +17,7 @@ from contracts.errors import ErrorBody, ErrorCode
 from contracts.executor_api import (
     ATTEMPT_HEADER,
     EPOCH_HEADER,
+    OWNER_HEADER,
     RUN_HEADER,
     ExecutionList,
     ExecutionRequest,
@@ -73,10 +74,13 @@ class ExecutorClient:
         if self._session is not None:
             await self._session.close()
 
-    async def execute(self, url: str, request: ExecutionRequest, attempt: int, run_id: str = "") -> None:
+    async def execute(
+        self, url: str, request: ExecutionRequest, attempt: int, run_id: str = "", owner: str = ""
+    ) -> None:
         """Hands over an attempt; returns once the executor has taken it (idempotent by ``execution_id`` and attempt).
 
         ``run_id``: the run of the executor that is meant; after a restart it refuses, for it has forgotten what it ran.
+        ``owner``: the uid of the Execution whose output it will be.
 
         Raises:
             ExecutorUnreachable: no answer, or one after which the same request may succeed.
@@ -86,7 +90,7 @@ class ExecutorClient:
         body = request.model_dump(mode="json", exclude_unset=True)
         if request.report_token is not None:
             body["report_token"] = request.report_token.get_secret_value()
-        headers = {**_attempt(attempt), **_run(run_id)}
+        headers = {**_attempt(attempt), **_run(run_id), **({OWNER_HEADER: owner} if owner else {})}
         status, raw = await self._call("POST", f"{url}/execute", body, headers)
         if status not in (200, 202):
             raise _failure(status, raw)

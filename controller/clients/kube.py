@@ -8,7 +8,7 @@ back with each status, and nothing is parsed into models that nobody reads.
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -33,6 +33,8 @@ _PAGE_SIZE: Final = 100
 _READY: Final = "/readyz"
 """Every user that has shown who it is may read it, by the ClusterRole ``system:public-info-viewer``."""
 _REQUEST_TIMEOUT_S: Final = 30.0
+_MAX_EVENT_BYTES: Final = 16 * 1_048_576
+"""The API server keeps no object larger than etcd's request limit, by default 1.5 MiB."""
 REQUESTS_AT_A_TIME: Final = 32
 """The others wait here, where neither their timeout runs nor the fence has been passed: a thousand Executions that find
 free slots at once must not keep the API server from the Lease, nor be written long after the look at it."""
@@ -171,6 +173,41 @@ class KubeClient:
         """Creates an object in a collection."""
         await self._request("POST", path, body, accept=_METADATA_ONLY)
 
+    async def ask(self, path: str, body: Body) -> Body:
+        """Posts a question that is kept nowhere, such as a SubjectAccessReview; returns it with its answer."""
+        return await self._request("POST", path, body)
+
+    async def watch(
+        self, path: str, resource_version: str, timeout_s: int, **params: str
+    ) -> AsyncGenerator[Body, None]:
+        """The events of one watch request, which the API server ends after ``timeout_s``; bookmarks are left out.
+
+        Raises:
+            KubeError: it is refused, too old (410), or breaks off (KubeUnavailable).
+        """
+        query = {**params, "watch": "true", "resourceVersion": resource_version, "timeoutSeconds": str(timeout_s)}
+        target = f"{path}?{urlencode(query)}"
+        try:
+            wrapped = await self._api.rest_client.request(  # type: ignore[no-untyped-call]
+                "GET",
+                self.configuration.host + target,
+                headers=await self._headers(_JSON, _JSON),
+                _request_timeout=timeout_s + _REQUEST_TIMEOUT_S,
+            )
+            response: aiohttp.ClientResponse = wrapped.response
+            try:
+                if response.status >= 400:
+                    raise _error(response.status, await response.read())
+                async for event in _events(response):
+                    if event["type"] == "ERROR":
+                        raise _error(int(event["object"].get("code", 500)), json.dumps(event["object"]).encode())
+                    if event["type"] != "BOOKMARK":
+                        yield event
+            finally:
+                response.close()
+        except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
+            raise KubeUnavailable(0, type(error).__name__, f"GET {path}: the watch broke off") from error
+
     async def delete(self, path: str, uid: str) -> None:
         """Deletes the object if it still is the one with this uid (KubeConflict otherwise)."""
         await self._request("DELETE", path, {"preconditions": {"uid": uid}})
@@ -206,10 +243,7 @@ class KubeClient:
         content_type: str,
         accept: str,
     ) -> Body:
-        headers = {"Accept": accept, "Content-Type": content_type, "User-Agent": names.COMPONENT_NAME}
-        token = await self.configuration.get_api_key_with_prefix("BearerToken", alias="authorization")
-        if token:
-            headers["Authorization"] = token
+        headers = await self._headers(accept, content_type)
         target = path + (f"?{urlencode(query)}" if query else "")
         status, raw = await self._exchange(method, target, headers, body)
         if status == 403:
@@ -221,6 +255,13 @@ class KubeClient:
             raise _error(status, raw)
         parsed: Body = json.loads(raw) if raw else {}
         return parsed
+
+    async def _headers(self, accept: str, content_type: str) -> dict[str, str]:
+        headers = {"Accept": accept, "Content-Type": content_type, "User-Agent": names.COMPONENT_NAME}
+        token = await self.configuration.get_api_key_with_prefix("BearerToken", alias="authorization")
+        if token:
+            headers["Authorization"] = token
+        return headers
 
     async def _exchange(
         self, method: str, target: str, headers: Mapping[str, str], body: Body | None
@@ -237,6 +278,20 @@ class KubeClient:
             except (TimeoutError, aiohttp.ClientError, OSError) as error:
                 problem = f"{method} {target}: no answer from the API server"
                 raise KubeUnavailable(0, type(error).__name__, problem) from error
+
+
+async def _events(response: aiohttp.ClientResponse) -> AsyncIterator[Body]:
+    """Whole lines of any length up to a bound; aiohttp's own ``readline`` gives up at its buffer's size."""
+    rest = bytearray()
+    async for chunk in response.content.iter_any():
+        rest += chunk
+        *whole, last = rest.split(b"\n")
+        for line in whole:
+            if line.strip():
+                yield json.loads(line)
+        rest = bytearray(last)
+        if len(rest) > _MAX_EVENT_BYTES:
+            raise ValueError("a watch event is too large")
 
 
 def _row(row: Mapping[str, Any], titles: list[str]) -> Row:

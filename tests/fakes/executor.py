@@ -10,7 +10,7 @@ from typing import Any
 from aiohttp import ClientError, ClientSession, web
 
 from contracts.control_plane_api import result_path
-from contracts.executor_api import ATTEMPT_HEADER, EPOCH_HEADER, RUN_HEADER
+from contracts.executor_api import ATTEMPT_HEADER, EPOCH_HEADER, OWNER_HEADER, RUN_HEADER
 
 
 @dataclass
@@ -22,6 +22,7 @@ class Run:
     cancelled: bool = False
     epoch: int | None = None
     attempt: int = 1
+    owner: str | None = None
 
 
 @dataclass
@@ -117,6 +118,7 @@ class FakeExecutor:
         if execution_id not in self.runs or self.runs[execution_id].attempt < attempt:
             epoch = request.headers.get(EPOCH_HEADER)
             self.runs[execution_id] = Run(body, epoch=int(epoch) if epoch else None, attempt=attempt)
+            self.runs[execution_id].owner = request.headers.get(OWNER_HEADER)
             self.active += 1
             self.most_active = max(self.most_active, self.active)
             if self.auto:

@@ -10,7 +10,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -64,6 +64,10 @@ class ApiServer:
     port: int = field(default_factory=lambda: free_port())
     audit_policy: Mapping[str, Any] = field(default_factory=lambda: _AUDIT_POLICY)
     etcd_port: int = field(default_factory=lambda: free_port())
+    users: Mapping[str, str] = field(default_factory=dict)
+    """Further ones, by name, with their tokens."""
+    arguments: Sequence[str] = ()
+    """Further ones for kube-apiserver."""
     _processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     _commands: dict[str, list[str]] = field(default_factory=dict)
 
@@ -109,6 +113,7 @@ class ApiServer:
             "--service-account-issuer=https://kubernetes.default.svc",
             f"--audit-policy-file={self.folder}/audit.yaml",
             f"--audit-log-path={self.audit_log}",
+            *self.arguments,
         )
         self._wait()
         self.write_kubeconfig(self.kubeconfig, self.token)
@@ -192,9 +197,9 @@ class ApiServer:
         return found
 
     def _write_files(self) -> None:
-        (self.folder / "tokens.csv").write_text(
-            f'{self.token},admin,admin,"system:masters"\n{self.extra_token},{self.extra_user},{self.extra_user}\n'
-        )
+        users = {self.extra_user: self.extra_token, **self.users}
+        lines = [f'{self.token},admin,admin,"system:masters"', *(f"{users[user]},{user},{user}" for user in users)]
+        (self.folder / "tokens.csv").write_text("\n".join(lines) + "\n")
         (self.folder / "audit.yaml").write_text(yaml.safe_dump(self.audit_policy))
         subprocess.run(
             ["openssl", "genrsa", "-out", str(self.folder / "service-account.key"), "2048"],

@@ -31,6 +31,7 @@ async def test_an_execution_ends_with_its_result_after_exactly_two_status_writes
     assert find_condition(ended, "Reported") == {}, "there is no Control Plane to report to"
     [run] = executor.runs.values()
     assert run.request["event"] == {"name": "world"}
+    assert run.owner == ended["metadata"]["uid"], "its output is this Execution's alone"
     assert executor.tokens == [f"Bearer {controller.execute_token}"]
     await eventually(lambda: executor.answers == [201], what="the report to be answered")
     assert cluster.server.writes_on("executions", "hello") == ["create", "update status", "update status"]

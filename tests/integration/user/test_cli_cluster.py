@@ -227,3 +227,16 @@ def test_completion_knows_commands_options_files_and_the_names_of_executions(ten
     assert ran.stdout.endswith(":0\n")
     lost = tenant_cli("describe", "com", script="kubectl_complete-exn", KUBECONFIG="/nonexistent")
     assert (lost.exit_code, lost.stdout, lost.stderr) == (0, ":4\n", "")
+
+
+def test_without_a_log_api_following_says_so_and_shows_the_end(tenant_cli: RunCli) -> None:
+    words = ("--cluster", "--follow", "-l", "python", "--name", "unfollowed", "-")
+    ran = tenant_cli(*words, stdin="import sys\nprint('out')\nprint('err', file=sys.stderr)\nsys.exit(3)\n")
+    assert (ran.exit_code, ran.stdout) == (3, "out\n")
+    said, _, rest = ran.stderr.partition("\n")
+    assert "this cluster has no live output" in said
+    assert "logAPI.enabled=true" in said
+    assert rest == "err\n"
+    again = tenant_cli("logs", "-f", "unfollowed")
+    assert (again.exit_code, again.stdout) == (0, "out\n")
+    assert "this cluster has no live output" in again.stderr

@@ -132,3 +132,57 @@ async def test_a_crowd_of_requests_waits_for_its_turn_and_passes_the_fence_only_
     await asyncio.gather(*crowd)
     assert (server.answered, server.most, passed) == (1000, REQUESTS_AT_A_TIME, 1000)
     await client.close()
+
+
+class Watched:
+    """A watch's answer: the response that the official client wraps, with a body in pieces."""
+
+    def __init__(self, *pieces: bytes, status: int = 200) -> None:
+        self.status, self.pieces, self.closed = status, pieces, False
+        self.response = self.content = self
+        self.asked = ""
+
+    async def request(self, _method: str, url: str, **_options: object) -> "Watched":
+        self.asked = url
+        return self
+
+    async def iter_any(self) -> AsyncIterator[bytes]:
+        for piece in self.pieces:
+            yield piece
+
+    async def read(self) -> bytes:
+        return b"".join(self.pieces)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+async def _watch(client: KubeClient) -> list[str]:
+    return [event["object"]["name"] async for event in client.watch("/a", "7", 5, fieldSelector="metadata.name=x")]
+
+
+async def test_a_watch_gives_events_however_they_are_cut(client: KubeClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = b'{"type":"MODIFIED","object":{"name":"a"}}\n\n{"type":"BOOKMARK","object":{}}\n'
+    lines += b'{"type":"DELETED","object":{"name":"b"}}\n{"type":"MODI'
+    watched = Watched(lines[:30], lines[30:95], lines[95:])
+    monkeypatch.setattr(client._api, "rest_client", watched)
+    assert await _watch(client) == ["a", "b"]
+    assert watched.closed
+    assert watched.asked.endswith("/a?fieldSelector=metadata.name%3Dx&watch=true&resourceVersion=7&timeoutSeconds=5")
+
+
+@pytest.mark.parametrize(
+    ("answer", "status"),
+    [
+        (Watched(b'{"reason":"Forbidden","message":"no"}', status=403), 403),
+        (Watched(b'{"type":"ERROR","object":{"code":410,"reason":"Expired","message":"too old"}}\n'), 410),
+        (Watched(b"no JSON\n"), 0),
+    ],
+)
+async def test_a_watch_that_is_refused_or_breaks_is_an_error(
+    client: KubeClient, monkeypatch: pytest.MonkeyPatch, answer: Watched, status: int
+) -> None:
+    monkeypatch.setattr(client._api, "rest_client", answer)
+    with pytest.raises(KubeError) as refused:
+        await _watch(client)
+    assert (refused.value.status, answer.closed) == (status, True)

@@ -76,7 +76,9 @@ class FakeExecutors:
         self.answer: ExecutionState | None | Exception = None
         self.health: Exception | None = None
 
-    async def execute(self, url: str, request: ExecutionRequest, attempt: int, run_id: str = "") -> None:
+    async def execute(
+        self, url: str, request: ExecutionRequest, attempt: int, run_id: str = "", owner: str = ""
+    ) -> None:
         self.runs.append(run_id)
         self.attempts.append(attempt)
         if self.refusals:

@@ -3,7 +3,7 @@
 import pytest
 from starlette.datastructures import Headers
 
-from contracts.executor_api import ATTEMPT_HEADER, EPOCH_HEADER, MAX_ATTEMPT, MAX_EPOCH, RUN_HEADER
+from contracts.executor_api import ATTEMPT_HEADER, EPOCH_HEADER, MAX_ATTEMPT, MAX_EPOCH, OWNER_HEADER, RUN_HEADER
 from executor_runtime.errors import OtherRun, StaleEpoch, ValidationFailed
 from executor_runtime.fencing import Fence, Sender
 
@@ -60,3 +60,11 @@ def test_the_attempt_is_read_and_bounded() -> None:
     for text in ("0", "x", str(MAX_ATTEMPT + 1)):
         with pytest.raises(ValidationFailed, match=ATTEMPT_HEADER):
             Fence().admit(Headers({ATTEMPT_HEADER: text}))
+
+
+def test_the_owner_is_read_and_bounded() -> None:
+    uid = "5c7f2a36-6b0f-4a53-9d0c-0d4c3f1f0c11"
+    assert Fence().admit(Headers({OWNER_HEADER: uid})) == Sender(owner=uid)
+    for text in ("", "a b", "x" * 65, "a\n"):
+        with pytest.raises(ValidationFailed, match=OWNER_HEADER):
+            Fence().admit(Headers({OWNER_HEADER: text}))

@@ -189,7 +189,21 @@ async def test_what_is_not_there_is_not_read() -> None:
     readers.open(record, Asked(Position(5, 0), attempt=1))
 
 
+async def test_output_is_its_owners_alone() -> None:
+    """Also where nobody has said whose it is: an id may have been chosen for what ran under it before."""
+    (mine, _), (nobodys, _), readers = make_record(), make_record(2), Readers()
+    mine.owner = "uid-1"
+    readers.open(mine, Asked(owner="uid-1"))
+    readers.open(mine, Asked())
+    for record in (mine, nobodys):
+        with pytest.raises(NotFound):
+            readers.open(record, Asked(owner="uid-2"))
+
+
 def test_a_query_is_read() -> None:
+    assert parse_query(QueryParams("owner=uid-1")) == Asked(owner="uid-1")
+    with pytest.raises(ValidationFailed, match="owner"):
+        parse_query(QueryParams("owner=a%20b"))
     assert parse_query(QueryParams("")) == Asked()
     assert parse_query(QueryParams("stdout=7&stderr=0&follow=false&attempt=3")) == Asked(Position(7, 0), False, 3)
 

@@ -14,11 +14,12 @@ from controller.placement import PoolCount
 from executor_runtime.metrics import Metrics as ExecutorMetrics
 from executor_runtime.queue import Queue
 from executor_runtime.sandbox import Isolation
+from log_api.metrics import Metrics as LogApiMetrics
 from tests.unit.controller.builders import NOW, make_execution
 
 DOCS = Path(__file__).parents[3] / "docs"
 DOCUMENT = DOCS / "monitoring.md"
-OURS = re.compile(r"\bsandbox_(?:controller|executor)_[a-z_]*[a-z]\b(?!_)")
+OURS = re.compile(r"\bsandbox_(?:controller|executor|log_api)_[a-z_]*[a-z]\b(?!_)")
 NO_METRICS = {"sandbox_executor_client"}
 BEYOND_THE_NAME = {"counter": "_total", "info": "_info"}
 
@@ -65,6 +66,13 @@ def executor_registry() -> CollectorRegistry:
     return metrics.registry
 
 
+def log_api_registry() -> CollectorRegistry:
+    """With a series of everything that a log API shows."""
+    metrics = LogApiMetrics()
+    metrics.requests.labels("200")
+    return metrics.registry
+
+
 def rows(registry: CollectorRegistry) -> Iterator[str]:
     """A row of the document's table for each metric of ours."""
     for family in sorted(registry.collect(), key=lambda family: family.name):
@@ -82,6 +90,7 @@ def rows(registry: CollectorRegistry) -> Iterator[str]:
     [
         pytest.param("## Metrics of controllers", controller_registry(), id="controller"),
         pytest.param("## Metrics of executors", executor_registry(), id="executor"),
+        pytest.param("## Metrics of the log API", log_api_registry(), id="log-api"),
     ],
 )
 def test_every_metric_is_listed_with_its_type_its_labels_and_its_meaning(
@@ -93,7 +102,7 @@ def test_every_metric_is_listed_with_its_type_its_labels_and_its_meaning(
 
 
 def test_every_metric_that_a_page_names_is_there() -> None:
-    registries = (controller_registry(), executor_registry())
+    registries = (controller_registry(), executor_registry(), log_api_registry())
     shown = {name.split("`")[1] for registry in registries for name in rows(registry)}
     named = {
         (name, path.name)

@@ -34,7 +34,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("hello.py --pool p", "--pool is about a cluster, and this would run on this machine: add --cluster"),
         ("hello.py --no-wait", "--no-wait is about a cluster"),
         ("hello.py -n team", "--namespace is about a cluster"),
-        ("hello.py --follow --cluster", "--follow is for runs on this machine"),
+        ("hello.py --follow --cluster --no-wait", "--follow waits for the end"),
         ("hello.py --follow -o json", "--follow prints as it comes, -o json at the end"),
         ("hello.py more.py", "unexpected extra argument (more.py)"),
         ("--bogus", "No such option '--bogus'"),

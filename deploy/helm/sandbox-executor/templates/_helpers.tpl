@@ -20,6 +20,14 @@
 {{ include "sandbox-executor.fullname" . }}-controller
 {{- end -}}
 
+{{- define "sandbox-executor.logAPIName" -}}
+{{ include "sandbox-executor.fullname" . }}-log-api
+{{- end -}}
+
+{{- define "sandbox-executor.logAPISecretName" -}}
+{{ default (printf "%s-tls" (include "sandbox-executor.logAPIName" .)) .Values.logAPI.tls.existingSecret }}
+{{- end -}}
+
 {{- define "sandbox-executor.installerName" -}}
 {{ include "sandbox-executor.fullname" . }}-seccomp-installer
 {{- end -}}
@@ -44,6 +52,11 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- define "sandbox-executor.controllerSelectorLabels" -}}
 {{ include "sandbox-executor.selectorLabels" . }}
 app.kubernetes.io/component: controller
+{{- end -}}
+
+{{- define "sandbox-executor.logAPISelectorLabels" -}}
+{{ include "sandbox-executor.selectorLabels" . }}
+app.kubernetes.io/component: log-api
 {{- end -}}
 
 {{- define "sandbox-executor.installerSelectorLabels" -}}

@@ -1,0 +1,89 @@
+"""The whole way of a byte: sandbox, executor, log API, API server, client."""
+
+import asyncio
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from contracts.executor_api import OWNER_HEADER
+from tests.integration.executor.running import RunningExecutor, open_directory, run_executor
+from tests.integration.log_api.parts import Aggregated, log_path
+
+pytestmark = pytest.mark.sandbox
+ID = "exec_20260115_a1b2c3d4"
+_LINE_BYTES, _LINES = 64, 1_638_400
+_GROWTH_MB = 40.0
+_MUCH = f"""
+import sys
+def handler(event):
+    for first in range(0, {_LINES}, 1024):
+        sys.stdout.write("".join(f"{{number:063d}}\\n" for number in range(first, first + 1024)))
+"""
+_TALKS = """
+import time
+def handler(event):
+    for number in range(3):
+        print("line", number, flush=True)
+        time.sleep(0.5)
+"""
+
+
+@pytest.fixture
+def real(cluster: Aggregated) -> Iterator[RunningExecutor]:
+    with open_directory() as directory, run_executor(directory, EXECUTE_API_TOKEN=cluster.log_api.token) as executor:
+        yield executor
+
+
+async def _begin(cluster: Aggregated, executor: RunningExecutor, code: str, **fields: object) -> None:
+    """Plays the controller: claim and dispatch."""
+    await cluster.add_pod("pod-1", executor.port)
+    uid = await cluster.run("real", ID)
+    body = {"execution_id": ID, "language": "python", "code": code, "timeout": 120, **fields}
+    headers = {
+        "Authorization": f"Bearer {cluster.log_api.token}",
+        "Prefer": "respond-async",
+        OWNER_HEADER: uid,
+    }
+    async with executor.client() as client:
+        answer = await client.post("/execute", json=body, headers=headers)
+    assert answer.status_code == 202, answer.text
+
+
+async def test_lines_come_as_the_code_prints_them(cluster: Aggregated, real: RunningExecutor) -> None:
+    await _begin(cluster, real, _TALKS)
+    async with cluster.ask(log_path("real", follow="true")) as answer:
+        assert await answer.content.readline() == b"line 0\n"
+        assert real.process.poll() is None
+        assert await answer.content.read() == b"line 1\nline 2\n"
+    assert await cluster.text(log_path("real")) == "line 0\nline 1\nline 2\n"
+    assert (await cluster.refusal(log_path("real", stdoutOffset="1000")))["code"] == 400
+
+
+@pytest.mark.timeout(300)
+async def test_a_hundred_megabytes_of_one_that_holds_arrive_whole(cluster: Aggregated, real: RunningExecutor) -> None:
+    await _begin(cluster, real, _MUCH, output_overflow="hold")
+    before, most = cluster.log_api.resident_mb(), 0.0
+    digest, size, checked_at = hashlib.sha256(), 0, 0
+    async with cluster.ask(log_path("real", follow="true")) as answer:
+        async for data in answer.content.iter_any():
+            digest.update(data)
+            size += len(data)
+            if size - checked_at > 4_000_000:
+                checked_at, most = size, max(most, cluster.log_api.resident_mb())
+            if checked_at == size:
+                await asyncio.sleep(0)
+    peak_mb = _peak_mb(real.process.pid)
+    print(f"\n{size} bytes; log API {before:.1f} MB, at most {most:.1f} MB; executor at most {peak_mb:.1f} MB")
+    assert size == _LINE_BYTES * _LINES
+    whole = hashlib.sha256()
+    for number in range(_LINES):
+        whole.update(b"%063d\n" % number)
+    assert digest.digest() == whole.digest()
+    assert most - before < _GROWTH_MB
+
+
+def _peak_mb(pid: int) -> float:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1000

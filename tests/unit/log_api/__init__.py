@@ -1,0 +1,1 @@
+"""Parts of the log API, by themselves."""
