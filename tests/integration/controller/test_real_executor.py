@@ -1,6 +1,8 @@
 """The whole way but for the kubelet: a real API server, a real controller, a real executor, real bubblewrap."""
 
 import asyncio
+import base64
+import hashlib
 import os
 from collections.abc import AsyncIterator
 
@@ -80,3 +82,44 @@ async def test_cancelling_a_running_one_ends_it_cancelled(cluster: Cluster, exec
     path = names.execution_path("default", "stopped")
     await cluster.call("PATCH", path, {"spec": {"cancel": True}}, kind="application/merge-patch+json")
     await cluster.wait_for_phase("stopped", "Cancelled", timeout_s=5)
+
+
+async def test_files_from_the_spec_a_config_map_and_a_secret_are_there_and_the_secret_shows_nowhere(
+    cluster: Cluster, executor: RunningExecutor, controller: Controller
+) -> None:
+    binary = bytes(range(256))
+    data = {"data": {"a.csv": "1;2"}, "binaryData": {"b.bin": base64.b64encode(binary).decode()}}
+    encoded = base64.b64encode(b"hush-hush").decode()
+    keys = {"data": {"key": encoded}}
+    for kind, name, content in (("ConfigMap", "data", data), ("Secret", "keys", keys)):
+        body = {"apiVersion": "v1", "kind": kind, "metadata": {"name": name}, **content}
+        await cluster.call("POST", f"/api/v1/namespaces/with-secrets/{kind.lower()}s", body)
+    code = (
+        "import hashlib\n"
+        "def handler(event):\n"
+        "    return {path: hashlib.sha256(open(path, 'rb').read()).hexdigest() for path in event}\n"
+    )
+    files = [
+        {"path": "in/inline.txt", "inline": "text"},
+        {"path": "in/a.csv", "configMapKeyRef": {"name": "data", "key": "a.csv"}},
+        {"path": "in/b.bin", "configMapKeyRef": {"name": "data", "key": "b.bin"}},
+        {"path": ".ssh/key", "secretKeyRef": {"name": "keys", "key": "key"}},
+    ]
+    event = [file["path"] for file in files]
+    await cluster.create_execution("with-files", "with-secrets", code=code, event=event, files=files)
+    ended = await cluster.wait_for_phase("with-files", "Succeeded", "Failed", "Rejected", namespace="with-secrets")
+    contents = (b"text", b"1;2", binary, b"hush-hush")
+    wanted = {path: hashlib.sha256(content).hexdigest() for path, content in zip(event, contents, strict=True)}
+    assert ended["status"].get("returnValue") == wanted, ended["status"]
+    assert "artifacts" not in ended["status"]
+    shown = "".join(executor.raw_log) + await asyncio.to_thread(lambda: controller.log) + str(ended["status"])
+    assert not any(secret in shown for secret in ("hush-hush", encoded))
+
+    await cluster.create_execution("refused", "default", code=code, files=files[3:])
+    refused = await cluster.wait_for_phase("refused", "Succeeded", "Failed", "Rejected")
+    assert find_condition(refused, "Finished")["reason"] == "SecretsNotAllowed"
+    await cluster.create_execution(
+        "missing", code=code, files=[{"path": "x", "configMapKeyRef": {"name": "data", "key": "k"}}]
+    )
+    missing = await cluster.wait_for_phase("missing", "Succeeded", "Failed", "Rejected")
+    assert find_condition(missing, "Finished")["reason"] == "ConfigMapNotFound"
