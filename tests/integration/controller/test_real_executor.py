@@ -5,6 +5,7 @@ import base64
 import hashlib
 import os
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -87,19 +88,25 @@ async def test_cancelling_a_running_one_ends_it_cancelled(cluster: Cluster, exec
 async def test_files_from_the_spec_a_config_map_and_a_secret_are_there_and_the_secret_shows_nowhere(
     cluster: Cluster, executor: RunningExecutor, controller: Controller
 ) -> None:
-    binary = bytes(range(256))
-    data = {"data": {"a.csv": "1;2"}, "binaryData": {"b.bin": base64.b64encode(binary).decode()}}
-    encoded = base64.b64encode(b"hush-hush").decode()
-    keys = {"data": {"key": encoded}}
-    for kind, name, content in (("ConfigMap", "data", data), ("Secret", "keys", keys)):
-        body = {"apiVersion": "v1", "kind": kind, "metadata": {"name": name}, **content}
-        await cluster.call("POST", f"/api/v1/namespaces/with-secrets/{kind.lower()}s", body)
+    binary, encoded = bytes(range(256)), base64.b64encode(b"hush-hush").decode()
+    made: list[dict[str, Any]] = [
+        {
+            "kind": "ConfigMap",
+            "metadata": {"name": "data"},
+            "data": {"a.csv": "1;2"},
+            "binaryData": {"b.bin": base64.b64encode(binary).decode()},
+        },
+        {"kind": "Secret", "metadata": {"name": "keys"}, "data": {"key": encoded}},
+    ]
+    for body in made:
+        path = names.core_path("with-secrets", f"{body['kind'].lower()}s")
+        await cluster.call("POST", path, {"apiVersion": "v1", **body})
     code = (
         "import hashlib\n"
         "def handler(event):\n"
         "    return {path: hashlib.sha256(open(path, 'rb').read()).hexdigest() for path in event}\n"
     )
-    files = [
+    files: list[dict[str, Any]] = [
         {"path": "in/inline.txt", "inline": "text"},
         {"path": "in/a.csv", "configMapKeyRef": {"name": "data", "key": "a.csv"}},
         {"path": "in/b.bin", "configMapKeyRef": {"name": "data", "key": "b.bin"}},
