@@ -57,8 +57,12 @@ async def refuse(cluster: Cluster, spec: dict[str, Any], query: str = "") -> str
         ({"code": _CODE, "files": [{"path": ".progress.json/x", "inline": "{}"}]}, files.RESERVED_MESSAGE),
         ({"code": _CODE, "files": [{"path": "a", "inline": ""}] * 2}, "Duplicate value"),
         ({"code": _CODE, "files": [{"path": "a", "inline": ""}, {"path": "a/b", "inline": ""}]}, files.NESTED_MESSAGE),
+        ({"code": _CODE, "files": [{"path": "a", "inlineBase64": "YQ="}]}, "must be of type byte"),
         ({"code": _CODE, "files": [{"path": "a"}]}, "write exactly one of inline, inlineBase64, configMapKeyRef"),
-        ({"code": _CODE, "files": [{"path": "a", "inline": "", "inlineBase64": ""}]}, "write exactly one of inline"),
+        (
+            {"code": _CODE, "files": [{"path": "a", "inline": "", "inlineBase64": "YQ=="}]},
+            "write exactly one of inline",
+        ),
         (
             {"code": _CODE, "files": [{"path": "a", "inline": "x" * 600_000}, {"path": "b", "inline": "x" * 600_000}]},
             "put large ones into ConfigMaps",

@@ -1,6 +1,8 @@
 """Files that a request brings: there before any code, in every language, and artifacts only where they are changed."""
 
+import asyncio
 import base64
+import resource
 from collections.abc import Callable
 from typing import Any
 
@@ -151,3 +153,21 @@ async def test_what_they_hold_is_not_logged_and_gone_with_the_workspace(start: S
     assert "hush" not in "".join(executor.raw_log)
     assert encode("", "hush-hush")["content"] not in "".join(executor.raw_log)
     assert not list(executor.workspaces.glob("exec_*"))
+
+
+async def test_where_they_cannot_be_written_nothing_runs_and_nothing_stays(start: Start) -> None:
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limit[1]))
+    try:
+        executor = start(WARM_SANDBOXES="1")  # with a disk that takes no more than that
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    async with executor.client() as client:
+        await wait_until_warm(client, 1)
+        result = await run(client, "echo ran", **give({"a": "x", "b": bytes(200_000)}))
+        assert (result["status"], result["reason"], result["stdout"]) == ("error", "SandboxError", "")
+        assert result["message"] == "the files cannot be put into the workspace: File too large"
+        result = await run(client, "cat a", **give({"a": "x"}))
+        assert (result["status"], result["stdout"]) == ("success", "x"), result
+        while [path.name for path in executor.workspaces.glob("exec_*")]:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
