@@ -40,6 +40,22 @@ MAX_STDIN_BYTES: Final = 1_048_576
 MAX_EVENT_BYTES: Final = 1_048_576
 MAX_ENV_VARS: Final = 256
 MAX_ENV_VALUE_BYTES: Final = 32_768
+
+MAX_FILES: Final = 64
+"""Files that an execution is given."""
+
+MAX_FILE_BYTES: Final = 1_048_576
+"""Of each of them: as much as a ConfigMap or a Secret holds."""
+
+MAX_FILES_BYTES: Final = 4 * 1_048_576
+"""Of all of them: as base64, and with code, stdin and event at their bounds, they fit a request."""
+
+MAX_INLINE_FILES_BYTES: Final = 1_048_576
+"""Of those that stand in the spec, as they are written there: an object of more than 1.5 MiB cannot be stored."""
+
+MAX_FILE_PATH_BYTES: Final = 255
+MAX_FILE_PATH_PARTS: Final = 16
+
 MAX_REQUEST_BYTES: Final = 16 * 1_048_576
 """Largest body of ``POST /execute``; a larger one is refused without being read whole."""
 

@@ -6,6 +6,7 @@ for an optional field, no titles (KEP-1979 and the API conventions).
 """
 
 import sys
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,7 +31,8 @@ _HEADER: Final = "# Made by `python -m contracts.crd`; change the models in cont
 def structural(schema: Schema, definitions: Schema) -> Schema:
     """A pydantic JSON schema as a Kubernetes structural schema."""
     schema = _resolved(schema, definitions)
-    out = {key: value for key, value in schema.items() if key in _COPIED or key.startswith("x-kubernetes-")}
+    # Copies: what two fields share would be written as an anchor and an alias.
+    out = {key: deepcopy(value) for key, value in schema.items() if key in _COPIED or key.startswith("x-kubernetes-")}
     if "const" in schema:
         out["enum"] = [schema["const"]]
     if "properties" in schema:

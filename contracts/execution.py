@@ -4,13 +4,15 @@
 messages stand here only. CEL speaks where a bound alone would not say what to write.
 """
 
+import base64
+import binascii
 import re
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import ConfigDict, Field, JsonValue, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticUndefined
 
-from contracts import bounds
+from contracts import bounds, files
 from contracts.executor_api import Code, EnvValue, Language, OutputOverflow
 from contracts.ids import EXECUTION_ID_EXAMPLE, EXECUTION_ID_PATTERN
 from contracts.kube import ByteQuantity, Condition, DnsName, KeyName, KubeModel, Timestamp, cel
@@ -47,7 +49,7 @@ class ConfigMapKeyRef(KubeModel):
     """A key of a ConfigMap in the Execution's namespace."""
 
     name: DnsName = Field(description="The ConfigMap.")
-    key: KeyName = Field(description="The key in it whose value is the code.")
+    key: KeyName = Field(description="The key in it.")
 
 
 class CodeSource(KubeModel):
@@ -60,7 +62,7 @@ class SecretKeyRef(KubeModel):
     """A key of a Secret in the Execution's namespace; the operator must allow it for that namespace."""
 
     name: DnsName = Field(description="The Secret.")
-    key: KeyName = Field(description="The key in it; its value is UTF-8 text.")
+    key: KeyName = Field(description="The key in it; for a variable its value is UTF-8 text.")
 
 
 class EnvVarSource(KubeModel):
@@ -88,6 +90,76 @@ class EnvVar(KubeModel):
     def _one_source(self) -> "EnvVar":
         if self.value is not None and self.value_from is not None:
             raise ValueError("write value or valueFrom for a variable, not both")
+        return self
+
+
+_ONE_CONTENT_MESSAGE = "write exactly one of inline, inlineBase64, configMapKeyRef and secretKeyRef for a file"
+_INLINE_MESSAGE = (
+    f"the files that stand in the spec are together larger than {bounds.MAX_INLINE_FILES_BYTES} bytes: "
+    "put large ones into ConfigMaps"
+)
+_CONTENTS: Final = ("inline", "inlineBase64", "configMapKeyRef", "secretKeyRef")
+_PATH_RULES: Final = cel(
+    (
+        "self.split('/').all(part, part != '' && part != '.' && part != '..')",
+        files.RELATIVE_MESSAGE,
+    ),
+    (r"self.matches('^[^\\x00-\\x1f\\x7f]*$')", files.CONTROL_MESSAGE),
+    (f"bytes(self).size() <= {bounds.MAX_FILE_PATH_BYTES}", files.LENGTH_MESSAGE),
+    (f"self.split('/').size() <= {bounds.MAX_FILE_PATH_PARTS}", files.DEPTH_MESSAGE),
+    (f"self.split('/')[0] != '{files.PROGRESS_FILE}'", files.RESERVED_MESSAGE),
+)
+_FILES_RULES: Final = cel(
+    ("self.all(one, !self.exists(other, other.path.startsWith(one.path + '/')))", files.NESTED_MESSAGE),
+    (
+        "self.map(file, (has(file.inline) ? file.inline.size() : 0) + "
+        "(has(file.inlineBase64) ? file.inlineBase64.size() : 0)).sum() "
+        f"<= {bounds.MAX_INLINE_FILES_BYTES}",
+        _INLINE_MESSAGE,
+    ),
+)
+
+
+class ExecutionFile(KubeModel):
+    """One file that the code finds in its workspace, and where its content comes from."""
+
+    path: files.FilePath = Field(
+        description="Relative to the workspace, such as data/input.csv.", json_schema_extra=_PATH_RULES
+    )
+    inline: str | None = Field(
+        default=None, max_length=bounds.MAX_INLINE_FILES_BYTES, description="Its content, if that is text."
+    )
+    inline_base64: str | None = Field(
+        default=None,
+        min_length=1,  # to the API server nothing is no base64
+        max_length=bounds.MAX_INLINE_FILES_BYTES,
+        description="Its content as base64, whatever it is.",
+        json_schema_extra={"format": "byte"},
+    )
+    config_map_key_ref: ConfigMapKeyRef | None = None
+    secret_key_ref: SecretKeyRef | None = None
+
+    model_config = {
+        "json_schema_extra": cel(
+            (f"[{', '.join(f'has(self.{name})' for name in _CONTENTS)}].filter(x, x).size() == 1", _ONE_CONTENT_MESSAGE)
+        )
+    }
+
+    @field_validator("inline_base64")
+    @classmethod
+    def _base64(cls, value: str | None) -> str | None:
+        if value is not None:
+            try:
+                base64.b64decode(value, validate=True)
+            except (binascii.Error, ValueError):
+                raise ValueError("inlineBase64 is base64 with its padding (RFC 4648, section 4)") from None
+        return value
+
+    @model_validator(mode="after")
+    def _one_content(self) -> "ExecutionFile":
+        given = (self.inline, self.inline_base64, self.config_map_key_ref, self.secret_key_ref)
+        if sum(each is not None for each in given) != 1:
+            raise ValueError(_ONE_CONTENT_MESSAGE)
         return self
 
 
@@ -145,6 +217,16 @@ class ExecutionSpec(KubeModel):
         description="Environment variables of the code.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
     )
+    files: list[ExecutionFile] | None = Field(
+        default=None,
+        max_length=bounds.MAX_FILES,
+        description="Files that the code finds in its workspace, at most 4 MiB together.",
+        json_schema_extra={
+            "x-kubernetes-list-type": "map",
+            "x-kubernetes-list-map-keys": ["path"],
+            **_FILES_RULES,
+        },
+    )
     pool: DnsName = Field(default=DEFAULT_POOL, description="The ExecutorPool that runs it.")
     session_id: str | None = Field(
         default=None,
@@ -187,6 +269,15 @@ class ExecutionSpec(KubeModel):
         names = [variable.name for variable in value or []]
         if len(names) != len(set(names)):
             raise ValueError("a variable stands twice in env")
+        return value
+
+    @field_validator("files")
+    @classmethod
+    def _side_by_side(cls, value: list[ExecutionFile] | None) -> list[ExecutionFile] | None:
+        files.check_together(file.path for file in value or ())
+        written = sum(len((file.inline or "").encode()) + len(file.inline_base64 or "") for file in value or ())
+        if written > bounds.MAX_INLINE_FILES_BYTES:
+            raise ValueError(_INLINE_MESSAGE)
         return value
 
     @model_validator(mode="after")

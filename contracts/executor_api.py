@@ -1,10 +1,26 @@
 """The executor's HTTP API: what ``POST /execute`` takes and gives (the seed's T007, ``docs/architecture.md``)."""
 
+import base64
+import binascii
+import hashlib
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, SecretStr, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    PlainSerializer,
+    SecretStr,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 
-from contracts import bounds
+from contracts import bounds, files
 from contracts.ids import EXECUTION_ID_EXAMPLE, EXECUTION_ID_PATTERN
 
 Language = Literal["python", "javascript", "shell"]
@@ -92,6 +108,39 @@ class ExecutionLimits(BaseModel):
     )
 
 
+def _decode(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        return base64.b64decode(value, validate=True)
+    except (binascii.Error, ValueError):
+        raise ValueError("must be base64 with its padding (RFC 4648, section 4)") from None
+
+
+def _bounded_content(value: bytes) -> bytes:
+    if len(value) > bounds.MAX_FILE_BYTES:
+        raise ValueError(f"a file of {len(value)} bytes; at most {bounds.MAX_FILE_BYTES} bytes are allowed")
+    return value
+
+
+FileContent = Annotated[
+    bytes,
+    BeforeValidator(_decode),
+    AfterValidator(_bounded_content),
+    PlainSerializer(lambda value: base64.b64encode(value).decode(), return_type=str, when_used="json"),
+    WithJsonSchema({"type": "string", "contentEncoding": "base64", "maxLength": 4 * -(-bounds.MAX_FILE_BYTES // 3)}),
+]
+
+
+class InputFile(BaseModel):
+    """A file that the code finds in its workspace."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    path: files.FilePath = Field(description="Relative to the workspace, at most 16 parts and 255 bytes.")
+    content: FileContent = Field(repr=False, description="Its bytes as base64, at most 1 MiB of them.")
+
+
 class ExecutionRequest(BaseModel):
     """The body of ``POST /execute``."""
 
@@ -128,6 +177,23 @@ class ExecutionRequest(BaseModel):
         description="When it writes more than is held of its output: drop: it goes on; hold: it waits until somebody "
         "who follows its output has read that, and its timeout runs on.",
     )
+    files: list[InputFile] = Field(
+        default_factory=list,
+        max_length=bounds.MAX_FILES,
+        description="What the code finds in its workspace, at most 4 MiB together.",
+    )
+
+    @field_validator("files")
+    @classmethod
+    def _fitting(cls, value: list[InputFile], info: ValidationInfo) -> list[InputFile]:
+        files.check_together(file.path for file in value)
+        size = sum(len(file.content) for file in value)
+        if size > bounds.MAX_FILES_BYTES:
+            raise ValueError(files.TOTAL_MESSAGE)
+        limits = info.data.get("limits")
+        if limits is not None and limits.workspace_bytes is not None and size > limits.workspace_bytes:
+            raise ValueError(f"the files hold {size} bytes, and the workspace may hold {limits.workspace_bytes}")
+        return value
 
     @property
     def event_given(self) -> bool:
@@ -277,4 +343,5 @@ class Unhealthy(BaseModel):
 
 def request_digest_fields(request: ExecutionRequest) -> dict[str, Any]:
     """What makes two requests with one ``execution_id`` the same one; the report token is not part of it."""
-    return request.model_dump(mode="json", exclude={"report_token"})
+    fields = request.model_dump(mode="json", exclude={"report_token", "files"})
+    return fields | {"files": [[file.path, hashlib.sha256(file.content).hexdigest()] for file in request.files]}

@@ -65,12 +65,13 @@ def admit(execution: Execution, pool: Pool | None, secret_namespaces: frozenset[
 
 
 def _secrets(execution: Execution, allowed: frozenset[str]) -> Rejected | None:
-    wanted = [variable.name for variable in execution.spec.env or () if variable.value_from is not None]
+    wanted = [f"spec.env {variable.name}" for variable in execution.spec.env or () if variable.value_from is not None]
+    wanted += [f"spec.files {file.path}" for file in execution.spec.files or () if file.secret_key_ref is not None]
     if not wanted or execution.namespace in allowed:
         return None
     return Rejected(
         "SecretsNotAllowed",
-        f"spec.env {wanted[0]} takes its value from a Secret, which is not allowed in namespace {execution.namespace}",
+        f"{wanted[0]} takes its value from a Secret, which is not allowed in namespace {execution.namespace}",
         "write a value instead, or have the operator's administrator add the namespace to the chart's list of "
         "namespaces with Secrets",
     )

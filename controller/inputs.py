@@ -1,4 +1,4 @@
-"""Makes the request for an executor from an Execution: code, environment and the report token put in.
+"""Makes the request for an executor from an Execution: code, environment, files and the report token put in.
 
 The only place where values of ConfigMaps and Secrets pass through; they go into the
 request and nowhere else.
@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from pydantic import SecretStr, ValidationError
 
-from contracts.execution import ConfigMapKeyRef, EnvVar, SecretKeyRef
+from contracts.execution import ConfigMapKeyRef, EnvVar, ExecutionFile, SecretKeyRef
 from contracts.executor_api import ExecutionLimits, ExecutionRequest
 from controller import names
 from controller.admission import Rejected
@@ -40,9 +40,11 @@ async def make_request(execution: Execution, grant: Grant, kube: ObjectReader) -
     Raises:
         KubeUnavailable: a ConfigMap or Secret could not be read now.
     """
+    objects = _Objects(execution.namespace, kube)
     try:
-        code = await _code(execution, kube)
-        env = {variable.name: await _value(variable, execution, kube) for variable in execution.spec.env or ()}
+        code = await _code(execution, objects)
+        env = {variable.name: await _value(variable, objects) for variable in execution.spec.env or ()}
+        files = [{"path": file.path, "content": await _content(file, objects)} for file in execution.spec.files or ()]
     except _Missing as missing:
         return missing.verdict
     fields: dict[str, Any] = {
@@ -61,12 +63,15 @@ async def make_request(execution: Execution, grant: Grant, kube: ObjectReader) -
         fields["output_overflow"] = execution.spec.output_overflow
     if execution.spec.event_given:
         fields["event"] = execution.spec.event
+    if files:
+        fields["files"] = files
     try:
         return ExecutionRequest(**fields)
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
-        return Rejected("InvalidRequest", f"{where}: {first['msg']}", f"correct {where} in a new Execution")
+        what = first["msg"].removeprefix("Value error, ")
+        return Rejected("InvalidRequest", f"{where}: {what}", f"correct {where} in a new Execution")
 
 
 class _Missing(Exception):
@@ -77,57 +82,93 @@ class _Missing(Exception):
         self.verdict = verdict
 
 
-async def _code(execution: Execution, kube: ObjectReader) -> str:
+class _Objects:
+    """The ConfigMaps and Secrets of one Execution's namespace; each is read once, however many of its keys are used."""
+
+    def __init__(self, namespace: str, kube: ObjectReader) -> None:
+        self.namespace = namespace
+        self._kube = kube
+        self._read: dict[str, Body] = {}
+
+    async def get(self, kind: str, reference: ConfigMapKeyRef | SecretKeyRef) -> Body:
+        """Raises _Missing when it will not be had, and KubeError when that may be another time."""
+        path = names.core_path(self.namespace, f"{kind.lower()}s", reference.name)
+        if path not in self._read:
+            self._read[path] = await self._ask(kind, reference, path)
+        return self._read[path]
+
+    async def _ask(self, kind: str, reference: ConfigMapKeyRef | SecretKeyRef, path: str) -> Body:
+        try:
+            return await self._kube.get(path)
+        except KubeNotFound:
+            raise _Missing(
+                Rejected(
+                    f"{kind}NotFound",
+                    f"there is no {kind} {reference.name!r} in namespace {self.namespace}",
+                    f"create it with the key {reference.key}, then create the Execution anew",
+                )
+            ) from None
+        except KubeError as error:
+            if error.status == 403:
+                raise _Missing(
+                    Rejected(
+                        f"{kind}Forbidden",
+                        f"the operator may not read {kind}s in namespace {self.namespace}",
+                        "have the operator's administrator allow it in the chart's values",
+                    )
+                ) from None
+            raise
+
+
+async def _code(execution: Execution, objects: _Objects) -> str:
     if execution.spec.code_from is None:
         return execution.spec.code or ""
     reference = execution.spec.code_from.config_map_key_ref
-    data = await _read(kube, execution.namespace, "ConfigMap", reference)
+    data = await objects.get("ConfigMap", reference)
     if reference.key not in (data.get("data") or {}):
-        raise _missing_key(execution.namespace, "ConfigMap", reference)
+        raise _missing_key(objects.namespace, "ConfigMap", reference)
     return str(data["data"][reference.key])
 
 
-async def _value(variable: EnvVar, execution: Execution, kube: ObjectReader) -> str:
+async def _value(variable: EnvVar, objects: _Objects) -> str:
     if variable.value_from is None:
         return variable.value or ""
     reference = variable.value_from.secret_key_ref
-    data = await _read(kube, execution.namespace, "Secret", reference)
-    if reference.key not in (data.get("data") or {}):
-        raise _missing_key(execution.namespace, "Secret", reference)
     try:
-        return base64.b64decode(data["data"][reference.key]).decode()
+        return (await _from_secret(reference, objects)).decode()
     except UnicodeDecodeError:
         raise _Missing(
             Rejected(
                 "SecretNotText",
                 f"key {reference.key} of Secret {reference.name} is not UTF-8 text",
-                "an environment variable holds text: encode the value, for example as base64, in the Secret",
+                "an environment variable holds text: encode the value, for example as base64, in the Secret, "
+                "or take it as one of spec.files",
             )
         ) from None
 
 
-async def _read(kube: ObjectReader, namespace: str, kind: str, reference: ConfigMapKeyRef | SecretKeyRef) -> Body:
-    path = names.core_path(namespace, f"{kind.lower()}s", reference.name)
-    try:
-        return await kube.get(path)
-    except KubeNotFound:
-        raise _Missing(
-            Rejected(
-                f"{kind}NotFound",
-                f"there is no {kind} {reference.name!r} in namespace {namespace}",
-                f"create it with the key {reference.key}, then create the Execution anew",
-            )
-        ) from None
-    except KubeError as error:
-        if error.status == 403:
-            raise _Missing(
-                Rejected(
-                    f"{kind}Forbidden",
-                    f"the operator may not read {kind}s in namespace {namespace}",
-                    "have the operator's administrator allow it in the chart's values",
-                )
-            ) from None
-        raise
+async def _content(file: ExecutionFile, objects: _Objects) -> bytes:
+    if file.config_map_key_ref is not None:
+        return await _from_config_map(file.config_map_key_ref, objects)
+    if file.secret_key_ref is not None:
+        return await _from_secret(file.secret_key_ref, objects)
+    return (file.inline or "").encode() if file.inline_base64 is None else base64.b64decode(file.inline_base64)
+
+
+async def _from_config_map(reference: ConfigMapKeyRef, objects: _Objects) -> bytes:
+    found = await objects.get("ConfigMap", reference)
+    if reference.key in (found.get("data") or {}):
+        return str(found["data"][reference.key]).encode()
+    if reference.key in (found.get("binaryData") or {}):
+        return base64.b64decode(found["binaryData"][reference.key])
+    raise _missing_key(objects.namespace, "ConfigMap", reference)
+
+
+async def _from_secret(reference: SecretKeyRef, objects: _Objects) -> bytes:
+    found = await objects.get("Secret", reference)
+    if reference.key not in (found.get("data") or {}):
+        raise _missing_key(objects.namespace, "Secret", reference)
+    return base64.b64decode(found["data"][reference.key])
 
 
 def _missing_key(namespace: str, kind: str, reference: ConfigMapKeyRef | SecretKeyRef) -> _Missing:

@@ -13,10 +13,10 @@ from typing import Any, Final
 
 from pydantic import JsonValue
 
+from contracts.files import PROGRESS_FILE
 from executor_runtime.sandbox.errors import SandboxError
 from executor_runtime.workspace import Workspace
 
-PROGRESS_FILE: Final = ".progress.json"
 MAX_PROGRESS_BYTES: Final = 4096
 MAX_DEPTH: Final = 32
 """Levels: the value becomes part of a Kubernetes object."""

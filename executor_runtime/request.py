@@ -42,6 +42,9 @@ _WRITE_INSTEAD: Final[Mapping[str, str]] = {
     f"strings of at most {bounds.MAX_ENV_VALUE_BYTES} bytes without NUL.",
     "report_token": "Send 1 to 4096 visible ASCII characters without spaces, or leave it out.",
     "output_overflow": f"Use one of: {', '.join(get_args(OutputOverflow))}; or leave it out for drop.",
+    "files": f"Send a list of at most {bounds.MAX_FILES} objects with a path relative to the workspace, such as "
+    f"data/input.csv, and the content as base64, of at most {bounds.MAX_FILE_BYTES} bytes each and "
+    f"{bounds.MAX_FILES_BYTES} together.",
     "limits": f"Send {', '.join(ExecutionLimits.model_fields)} as whole numbers within their bounds, or leave them "
     "out.",
 }
@@ -165,7 +168,7 @@ def _too_large() -> BodyRefused:
     return BodyRefused(
         f"The body is larger than {bounds.MAX_REQUEST_BYTES} bytes.",
         detail=f"body: at most {bounds.MAX_REQUEST_BYTES} bytes are read",
-        solution="Send less code, stdin or event.",
+        solution="Send less code, stdin, event or files.",
     )
 
 

@@ -1,6 +1,6 @@
 """One execution from its request to its result: the only place that knows the order of the steps.
 
-validate → record → wait for a slot → workspace → run → collect artifacts → capture → answer.
+validate → record → wait for a slot → workspace, files → run → collect artifacts → capture → answer.
 Report and clean-up leave the answer's way: they begin when the result is there and nobody waits
 for them. A client that goes away changes nothing; the execution belongs to the executor.
 """
@@ -34,6 +34,7 @@ from executor_runtime.errors import (
     ValidationFailed,
 )
 from executor_runtime.fencing import Sender
+from executor_runtime.files import write_files
 from executor_runtime.heartbeat import Heart, Said
 from executor_runtime.live_output import Asked, OutputResponse, Readers
 from executor_runtime.metrics import Metrics
@@ -283,6 +284,8 @@ class Service:
         # Before the code runs, though it is in its way: whatever is killed in between, what has begun has a line.
         log.info("execution_started", language=record.language, attempt=record.attempt)
         workspace = record.workspace = await self._enter(request)
+        if request.files:
+            await asyncio.to_thread(write_files, workspace, request.files)
         job = Job.from_request(request, workspace)
         before = await _look(workspace, shared=request.session_id is not None)
         raw = await self._run_beating(job, record)

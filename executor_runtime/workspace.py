@@ -114,7 +114,7 @@ class Workspaces:
         """
         try:
             with _opened(self._root) as root:
-                _remove_tree(root.descriptor, workspace.path.name)
+                remove_tree(root.descriptor, workspace.path.name)
         except FileNotFoundError:
             return
         except OSError as error:
@@ -160,7 +160,7 @@ class Workspaces:
                 if stat.S_ISDIR(os.lstat(name, dir_fd=root.descriptor).st_mode)
             ]
             for name in names:
-                _remove_tree(root.descriptor, name)
+                remove_tree(root.descriptor, name)
         return len(names)
 
 
@@ -184,7 +184,7 @@ class _opened:
         os.close(self.descriptor)
 
 
-def _unlock(name: str, dir_fd: int) -> None:
+def unlock(name: str, dir_fd: int) -> None:
     """Mode 0700 for a directory, whatever its mode is now, without following a link."""
     descriptor = os.open(name, _NAME_DIRECTORY, dir_fd=dir_fd)
     try:
@@ -198,8 +198,9 @@ def _set_private(descriptor: int) -> None:
     os.chmod(f"/proc/self/fd/{descriptor}", 0o700)
 
 
-def _remove_tree(root: int, name: str) -> None:
-    _unlock(name, root)
+def remove_tree(root: int, name: str) -> None:
+    """Removes a directory in another one and all that is in it, whatever user code has made of it; raises OSError."""
+    unlock(name, root)
     with _opened(name, root) as top:
         while _flatten_once(top.descriptor):
             pass
@@ -217,7 +218,7 @@ def _flatten_once(top: int) -> bool:
         if not stat.S_ISDIR(os.lstat(name, dir_fd=top).st_mode):
             os.unlink(name, dir_fd=top)
             continue
-        _unlock(name, top)
+        unlock(name, top)
         with _opened(name, top) as directory:
             moved = _empty_into(directory.descriptor, top) or moved
         os.rmdir(name, dir_fd=top)
@@ -228,7 +229,7 @@ def _empty_into(directory: int, top: int) -> bool:
     moved = False
     for name in os.listdir(directory):
         if stat.S_ISDIR(os.lstat(name, dir_fd=directory).st_mode):
-            _unlock(name, directory)
+            unlock(name, directory)
             os.rename(name, secrets.token_hex(16), src_dir_fd=directory, dst_dir_fd=top)
             moved = True
         else:

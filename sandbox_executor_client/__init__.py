@@ -4,7 +4,15 @@
 API; the caller's Kubernetes permissions are the only credentials. ``docs/control-plane.md`` has worked examples.
 """
 
-from contracts.execution import EnvVar, EnvVarSource, ExecutionResources, ExecutionSpec, SecretKeyRef
+from contracts.execution import (
+    ConfigMapKeyRef,
+    EnvVar,
+    EnvVarSource,
+    ExecutionFile,
+    ExecutionResources,
+    ExecutionSpec,
+    SecretKeyRef,
+)
 from sandbox_executor_client.aio import AsyncClient
 from sandbox_executor_client.errors import (
     ClientError,
@@ -34,6 +42,7 @@ __all__ = [
     "Change",
     "Client",
     "ClientError",
+    "ConfigMapKeyRef",
     "Conflict",
     "Deleted",
     "EnvVar",
@@ -41,6 +50,7 @@ __all__ = [
     "Execution",
     "ExecutionFailed",
     "ExecutionFailure",
+    "ExecutionFile",
     "ExecutionResources",
     "ExecutionSpec",
     "Forbidden",

@@ -41,7 +41,7 @@ async def run_locally(wanted: Wanted, say: Callable[[str], None], show: Show | N
     ``show`` is given all of the output while it runs; then the program waits when it writes faster than that is shown.
 
     Raises:
-        ManifestError: it takes its code from a ConfigMap.
+        ManifestError: it takes its code or a file from a ConfigMap.
         ExecutorFailed: no executor could be started here, or it went away.
     """
     execution = _as_stored(wanted)
@@ -125,7 +125,9 @@ class _NoCluster:
 
     async def get(self, path: str) -> NoReturn:
         """Raises ManifestError."""
-        raise ManifestError(f"spec.codeFrom needs a cluster ({path}); write spec.code to run it here")
+        raise ManifestError(
+            f"what a ConfigMap holds needs a cluster ({path}): add --cluster, or write it into the spec to run it here"
+        )
 
 
 def _fold(status: ExecutionStatus, fact: Fact) -> ExecutionStatus:

@@ -17,6 +17,8 @@ from sandbox_run.errors import ManifestError
 _MAX_BYTES: Final = 3 * 1_048_576
 """The API server's own limit on a request."""
 STDIN: Final = Path("-")
+_LISTS: Final = {"env": "name", "files": "path"}
+"""Fields that are replaced item by item, and what tells their items apart."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ def load_manifest(path: Path, overrides: Mapping[str, Any] | None = None) -> Wan
     Args:
         path: the file.
         overrides: fields of the spec, by their names in a manifest, that replace what the file has; ``env`` replaces
-            variable by variable.
+            variable by variable, ``files`` file by file.
 
     Raises:
         ManifestError: no such file, not YAML, not exactly one Execution, or not a valid one.
@@ -61,10 +63,11 @@ def load_manifest(path: Path, overrides: Mapping[str, Any] | None = None) -> Wan
 
 def _merge(spec: dict[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
     merged = {**spec, **overrides}
-    if overrides.get("env") and isinstance(spec.get("env"), list):
-        given = {variable["name"] for variable in overrides["env"]}
-        kept = [found for found in spec["env"] if not (isinstance(found, dict) and found.get("name") in given)]
-        merged["env"] = [*kept, *overrides["env"]]
+    for name, key in _LISTS.items():
+        if overrides.get(name) and isinstance(spec.get(name), list):
+            given = {item[key] for item in overrides[name]}
+            kept = [found for found in spec[name] if not (isinstance(found, dict) and found.get(key) in given)]
+            merged[name] = [*kept, *overrides[name]]
     return merged
 
 

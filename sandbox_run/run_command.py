@@ -12,7 +12,7 @@ import click
 from contracts import bounds
 from contracts.executor_api import LANGUAGES, Language
 from contracts.output_events import Chunk, Gap
-from sandbox_executor_client.options import RunOptions, make_spec
+from sandbox_executor_client.options import RunOptions, as_file, make_spec
 from sandbox_executor_client.program import ProgramKind
 from sandbox_run import exit_codes, output, source
 from sandbox_run.cluster import Follower, Target, run_in_cluster, submit
@@ -41,6 +41,13 @@ class Where:
 @click.option("--event", metavar="JSON", help="What handler(event) gets; @FILE takes it from a file.")
 @click.option("--stdin", "stdin_file", metavar="FILE", help="The program's standard input; - for this one's.")
 @click.option("-e", "--env", multiple=True, metavar="NAME=VALUE", help="Variable of the program. May be repeated.")
+@click.option(
+    "--file",
+    "files",
+    multiple=True,
+    metavar="PATH[=SOURCE]",
+    help="File that the program finds at PATH, with what SOURCE holds here; else PATH itself. May be repeated.",
+)
 @click.option("-t", "--timeout", metavar="30s", help="Time after which it is killed: 30s (default), 5m, at most 1h.")
 @click.option("--script", "kind", flag_value="script", help="Python: call no handler, whatever the file defines.")
 @click.option("--handler", "kind", flag_value="handler", help="Python: handler(event) must be there.")
@@ -108,7 +115,9 @@ def _check_combination(
     for option in ("language", "kind"):
         if filename is not None and given[option] is not None:
             raise InputError(f"a manifest says its language and code itself: leave out --{given['kind'] or option}")
-    if [file, filename, given["stdin_file"], (given["event"] or "").removeprefix("@")].count(source.STDIN) > 1:
+    sources = [word.partition("=")[2] for word in given["files"]]
+    read = [file, filename, given["stdin_file"], (given["event"] or "").removeprefix("@"), *sources]
+    if read.count(source.STDIN) > 1:
         raise InputError("standard input can be read once: name a file for one of them")
     if in_cluster:
         return
@@ -141,6 +150,8 @@ def _wanted(file: str | None, filename: str | None, given: Mapping[str, Any]) ->
         options["timeout"] = source.parse_duration(given["timeout"])
     if given["env"]:
         options["env"] = source.parse_env(given["env"])
+    if given["files"]:
+        options["files"] = source.read_files(given["files"])
     if given["pool"] is not None:
         options["pool"] = given["pool"]
     if filename is not None:
@@ -159,6 +170,8 @@ def _overrides(options: RunOptions) -> dict[str, Any]:
     found: dict[str, Any] = {names[name]: value for name, value in options.items() if name in names}
     if "env" in options:
         found["env"] = [{"name": name, "value": value} for name, value in options["env"].items()]
+    if "files" in options:
+        found["files"] = [as_file(path, content) for path, content in options["files"].items()]
     return found
 
 

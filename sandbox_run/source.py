@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from contracts import bounds
 from contracts.executor_api import Language
+from contracts.files import check_path
 from sandbox_run.errors import InputError
 
 STDIN: Final = "-"
@@ -33,6 +34,19 @@ def read_text(path: str, what: str, limit: int) -> str:
     Raises:
         InputError: there is no such file, it is no text, or too large.
     """
+    raw = read_bytes(path, what, limit)
+    try:
+        return raw.decode()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{what} {path!r} is not UTF-8 text: byte {error.start} is {raw[error.start]:#04x}") from None
+
+
+def read_bytes(path: str, what: str, limit: int) -> bytes:
+    """The same for a file that need not be text.
+
+    Raises:
+        InputError: there is no such file, or it is too large.
+    """
     try:
         if path == STDIN:
             raw = sys.stdin.buffer.read(limit + 1)
@@ -44,10 +58,7 @@ def read_text(path: str, what: str, limit: int) -> str:
         raise InputError(f"{what} {path!r} cannot be read: {reason}") from None
     if len(raw) > limit:
         raise InputError(f"{what} {path!r} is larger than {limit} bytes, the most that an Execution takes")
-    try:
-        return raw.decode()
-    except UnicodeDecodeError as error:
-        raise InputError(f"{what} {path!r} is not UTF-8 text: byte {error.start} is {raw[error.start]:#04x}") from None
+    return raw
 
 
 def find_language(path: str, given: Language | None) -> Language:
@@ -119,3 +130,24 @@ def parse_env(words: Iterable[str]) -> dict[str, str]:
             raise InputError(f"--env {name}: the variable is not set here: write {name}=VALUE")
         env[name] = value if given else os.environ[name]
     return env
+
+
+def read_files(words: Iterable[str]) -> dict[str, bytes]:
+    """``PATH=SOURCE`` each: the path in the workspace, and the file here (``-``: standard input) with its content.
+
+    ``PATH`` alone is both.
+
+    Raises:
+        InputError: the path is none that a file can have there, or the source cannot be read.
+    """
+    files: dict[str, bytes] = {}
+    for word in words:
+        path, _, source = word.partition("=")
+        try:
+            check_path(path)
+        except ValueError as error:
+            raise InputError(f"--file {path!r}: {error}; write --file data/input.csv=SOURCE") from None
+        if path in files:
+            raise InputError(f"--file {path!r} stands twice")
+        files[path] = read_bytes(source or path, "the file", bounds.MAX_FILE_BYTES)
+    return files

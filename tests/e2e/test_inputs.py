@@ -30,6 +30,23 @@ def test_code_comes_from_a_config_map_and_values_from_the_spec(tenant: Tenant) -
     assert tenant.finished("from-map")["returnValue"] == "red"
 
 
+def test_files_from_the_spec_and_a_config_map_lie_in_the_workspace(tenant: Tenant) -> None:
+    config_map = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "tables"}, "data": {"a.csv": "1;2"}}
+    files = [
+        {"path": "in/a.csv", "configMapKeyRef": {"name": "tables", "key": "a.csv"}},
+        {"path": "in/raw.bin", "inlineBase64": "/wA="},
+        {"path": "greeting", "inline": "hello\n"},
+    ]
+    code = "cat greeting in/a.csv; wc -c < in/raw.bin; echo made > made.txt"
+    tenant.apply(config_map, execution("with-files", code, language="shell", files=files))
+    status = tenant.finished("with-files")
+    assert (status["phase"], status["stdout"]) == ("Succeeded", "hello\n1;22\n"), status
+    assert [artifact["path"] for artifact in status["artifacts"]] == ["made.txt"]
+    secret = [{"path": "key", "secretKeyRef": {"name": "db", "key": "password"}}]
+    status = tenant.run("file-from-secret", CODE, files=secret)
+    assert condition(status, "Finished")["reason"] == "SecretsNotAllowed"
+
+
 def test_a_config_map_that_is_not_there_rejects_with_what_to_do(tenant: Tenant) -> None:
     wanted = execution("no-map", "")
     del wanted["spec"]["code"]

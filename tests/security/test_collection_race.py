@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 
+from contracts.files import PROGRESS_FILE
 from executor_runtime import artifacts
-from executor_runtime.progress import PROGRESS_FILE, Progress
+from executor_runtime.progress import Progress
 from executor_runtime.sandbox import SandboxError
 from executor_runtime.workspace import Workspace, Workspaces
 

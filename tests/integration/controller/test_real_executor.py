@@ -1,8 +1,11 @@
 """The whole way but for the kubelet: a real API server, a real controller, a real executor, real bubblewrap."""
 
 import asyncio
+import base64
+import hashlib
 import os
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -124,3 +127,50 @@ async def test_one_that_is_to_be_held_waits_for_a_reader(cluster: Cluster, execu
     held = (await cluster.wait_for_phase("held", "TimedOut", "Succeeded"))["status"]
     dropped = (await cluster.wait_for_phase("dropped", "TimedOut", "Succeeded"))["status"]
     assert (held["phase"], dropped["phase"], dropped["returnValue"]) == ("TimedOut", "Succeeded", "all")
+
+
+async def test_files_from_the_spec_a_config_map_and_a_secret_are_there_and_the_secret_shows_nowhere(
+    cluster: Cluster, executor: RunningExecutor, controller: Controller
+) -> None:
+    binary, encoded = bytes(range(256)), base64.b64encode(b"hush-hush").decode()
+    made: list[dict[str, Any]] = [
+        {
+            "kind": "ConfigMap",
+            "metadata": {"name": "data"},
+            "data": {"a.csv": "1;2"},
+            "binaryData": {"b.bin": base64.b64encode(binary).decode()},
+        },
+        {"kind": "Secret", "metadata": {"name": "keys"}, "data": {"key": encoded}},
+    ]
+    for body in made:
+        path = names.core_path("with-secrets", f"{body['kind'].lower()}s")
+        await cluster.call("POST", path, {"apiVersion": "v1", **body})
+    code = (
+        "import hashlib\n"
+        "def handler(event):\n"
+        "    return {path: hashlib.sha256(open(path, 'rb').read()).hexdigest() for path in event}\n"
+    )
+    files: list[dict[str, Any]] = [
+        {"path": "in/inline.txt", "inline": "text"},
+        {"path": "in/a.csv", "configMapKeyRef": {"name": "data", "key": "a.csv"}},
+        {"path": "in/b.bin", "configMapKeyRef": {"name": "data", "key": "b.bin"}},
+        {"path": ".ssh/key", "secretKeyRef": {"name": "keys", "key": "key"}},
+    ]
+    event = [file["path"] for file in files]
+    await cluster.create_execution("with-files", "with-secrets", code=code, event=event, files=files)
+    ended = await cluster.wait_for_phase("with-files", "Succeeded", "Failed", "Rejected", namespace="with-secrets")
+    contents = (b"text", b"1;2", binary, b"hush-hush")
+    wanted = {path: hashlib.sha256(content).hexdigest() for path, content in zip(event, contents, strict=True)}
+    assert ended["status"].get("returnValue") == wanted, ended["status"]
+    assert "artifacts" not in ended["status"]
+    shown = "".join(executor.raw_log) + await asyncio.to_thread(lambda: controller.log) + str(ended["status"])
+    assert not any(secret in shown for secret in ("hush-hush", encoded))
+
+    await cluster.create_execution("refused", "default", code=code, files=files[3:])
+    refused = await cluster.wait_for_phase("refused", "Succeeded", "Failed", "Rejected")
+    assert find_condition(refused, "Finished")["reason"] == "SecretsNotAllowed"
+    await cluster.create_execution(
+        "missing", code=code, files=[{"path": "x", "configMapKeyRef": {"name": "data", "key": "k"}}]
+    )
+    missing = await cluster.wait_for_phase("missing", "Succeeded", "Failed", "Rejected")
+    assert find_condition(missing, "Finished")["reason"] == "ConfigMapNotFound"

@@ -4,12 +4,14 @@ from typing import Any
 
 import pytest
 
+from contracts import files
 from contracts.kube import API_VERSION
 from controller import names
 from tests.integration.controller.apiserver import ApiError
 from tests.integration.controller.cluster import Cluster
 
 _CODE = "def handler(event): return 1"
+_FILES = [{"path": "a", "inline": "a"}]
 
 
 async def refuse(cluster: Cluster, spec: dict[str, Any], query: str = "") -> str:
@@ -43,6 +45,29 @@ async def refuse(cluster: Cluster, spec: dict[str, Any], query: str = "") -> str
             },
             "write value or valueFrom",
         ),
+        *(
+            ({"code": _CODE, "files": [{"path": path, "inline": ""}]}, files.RELATIVE_MESSAGE)
+            for path in ("/etc/passwd", "a/", "a//b", "../a", "a/../b", "./a", ".", "..")
+        ),
+        ({"code": _CODE, "files": [{"path": "a\nb", "inline": ""}]}, files.CONTROL_MESSAGE),
+        ({"code": _CODE, "files": [{"path": "a\x7f", "inline": ""}]}, files.CONTROL_MESSAGE),
+        ({"code": _CODE, "files": [{"path": "é" * 128, "inline": ""}]}, files.LENGTH_MESSAGE),
+        ({"code": _CODE, "files": [{"path": "/".join("a" * 17), "inline": ""}]}, files.DEPTH_MESSAGE),
+        ({"code": _CODE, "files": [{"path": ".progress.json", "inline": "{}"}]}, files.RESERVED_MESSAGE),
+        ({"code": _CODE, "files": [{"path": ".progress.json/x", "inline": "{}"}]}, files.RESERVED_MESSAGE),
+        ({"code": _CODE, "files": [{"path": "a", "inline": ""}] * 2}, "Duplicate value"),
+        ({"code": _CODE, "files": [{"path": "a", "inline": ""}, {"path": "a/b", "inline": ""}]}, files.NESTED_MESSAGE),
+        ({"code": _CODE, "files": [{"path": "a", "inlineBase64": "YQ="}]}, "must be of type byte"),
+        ({"code": _CODE, "files": [{"path": "a"}]}, "write exactly one of inline, inlineBase64, configMapKeyRef"),
+        (
+            {"code": _CODE, "files": [{"path": "a", "inline": "", "inlineBase64": "YQ=="}]},
+            "write exactly one of inline",
+        ),
+        (
+            {"code": _CODE, "files": [{"path": "a", "inline": "x" * 600_000}, {"path": "b", "inline": "x" * 600_000}]},
+            "put large ones into ConfigMaps",
+        ),
+        ({"code": _CODE, "files": [{"path": str(number), "inline": ""} for number in range(65)]}, "at most 64 items"),
     ],
 )
 async def test_a_new_execution_is_refused(cluster: Cluster, spec: dict[str, Any], says: str) -> None:
@@ -62,9 +87,18 @@ async def test_a_megabyte_of_code_and_any_json_event_are_taken(cluster: Cluster)
             assert created["spec"]["event"] == event
 
 
+async def test_files_at_their_bounds_are_taken(cluster: Cluster) -> None:
+    given = [{"path": f"{'é' * 120}/{number}", "inline": "x"} for number in range(62)]
+    given += [{"path": "/".join("a" * 16), "inline": "x" * 500_000}, {"path": "b", "inlineBase64": "A" * 400_000}]
+    created = await cluster.create_execution("with-files", files=given, pool="none")
+    assert created["spec"]["files"] == given
+
+
 @pytest.mark.parametrize(
     "change",
     [
+        {"files": [{"path": "a", "inline": "other"}]},
+        {"files": []},
         {"code": "def handler(event): return 2"},
         {"stdin": "now there"},
         {"timeoutSeconds": 5},
@@ -76,7 +110,9 @@ async def test_a_megabyte_of_code_and_any_json_event_are_taken(cluster: Cluster)
     ],
 )
 async def test_a_changed_spec_is_refused(cluster: Cluster, change: dict[str, Any]) -> None:
-    await cluster.create_execution("fixed", event={"a": 1}, env=[{"name": "A", "value": "b"}], pool="none")
+    await cluster.create_execution(
+        "fixed", event={"a": 1}, env=[{"name": "A", "value": "b"}], files=_FILES, pool="none"
+    )
     path = names.execution_path("default", "fixed")
     with pytest.raises(ApiError) as refused:
         await cluster.call("PATCH", path, {"spec": change}, kind="application/merge-patch+json")

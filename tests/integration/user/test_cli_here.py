@@ -288,3 +288,15 @@ def _on_terminal(command: list[str], folder: Path) -> str:
         os.close(leader)
         assert process.wait(5) == 0
     return read.decode()
+
+
+def test_files_that_the_program_finds(cli: RunCli, write: Any, tmp_path: Path) -> None:
+    (tmp_path / "raw.bin").write_bytes(b"\xff\x00")
+    write("main.py", "print(open('raw.bin', 'rb').read(), open('in/copy').read())")
+    ran = cli("main.py", "--file", "raw.bin", "--file", "in/copy=-", stdin="from here")
+    assert (ran.exit_code, ran.stdout, ran.stderr) == (0, "b'\\xff\\x00' from here\n", "")
+    ran = cli("main.py", "--file", "../raw.bin")
+    assert (ran.exit_code, ran.stdout) == (2, "")
+    assert "a file's path is relative to the workspace" in ran.stderr
+    ran = cli("-", "-l", "python", "--file", "x=-", stdin="")
+    assert (ran.exit_code, "standard input can be read once" in ran.stderr) == (2, True)

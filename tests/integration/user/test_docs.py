@@ -63,7 +63,7 @@ def test_every_command_prints_what_the_document_shows(whole: Whole, tmp_path: Pa
 def test_the_examples_in_python_print_what_their_comments_say(whole: Whole) -> None:
     text = (ROOT / "docs" / "control-plane.md").read_text().split("### In Python", 1)[1].split("\n### ", 1)[0]
     examples = [found["code"].replace("tenant-a", TENANT) for found in _PYTHON.finditer(text)]
-    assert len(examples) == 3
+    assert len(examples) == 4
     for code in examples:
         done = subprocess.run(
             [sys.executable, "-c", code],

@@ -21,6 +21,7 @@ MODULES: Final = (
     "forgery",
     "artifacts",
     "leftovers",
+    "given",
 )
 
 

@@ -57,6 +57,8 @@ def handler(event):
 
 LOST: Final = {"status": "lost", "reason": "ExecutorLost", "stdout": "", "stderr": "", "return_value": None}
 """Instead of a result, where the executor did not answer any more."""
+REFUSED: Final = {**LOST, "status": "refused", "reason": "ValidationError"}
+"""Where the request itself is the attack, and was not taken."""
 
 
 class Executor:
@@ -167,7 +169,7 @@ class Executor:
     async def execute(
         self, language: Language, code: str, execution_id: str, fields: Mapping[str, Any]
     ) -> Mapping[str, Any]:
-        """The ExecutionResult; ``LOST`` when the executor does not answer."""
+        """The ExecutionResult; ``LOST`` when the executor does not answer, ``REFUSED`` when it does not take files."""
         assert self._client is not None
         body = {"code": code, "language": language, "execution_id": execution_id, **fields}
         try:
@@ -176,6 +178,8 @@ class Executor:
             return await self._lost()
         if answer.status_code >= 500:
             return await self._lost()
+        if answer.status_code == 400 and "files" in fields:
+            return REFUSED
         if answer.status_code != 200:
             raise RuntimeError(f"the executor refused the request: {answer.text}")
         result: Mapping[str, Any] = answer.json()

@@ -10,12 +10,14 @@ import mimetypes
 import os
 import shutil
 import urllib.parse
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace as changed
 from pathlib import Path
 from typing import Any, Final
 
-from contracts.executor_api import ArtifactMetadata, ExecutionResult
+from contracts import files
+from contracts.executor_api import ArtifactMetadata, ExecutionResult, InputFile
+from contracts.files import PROGRESS_FILE
 from executor_runtime import artifacts, capture, progress, service, workspace
 from executor_runtime.artifacts import ArtifactNotFound, OpenArtifact, Snapshot
 from executor_runtime.sandbox import drain, process
@@ -110,7 +112,7 @@ def _progress_file() -> None:
     class Naive(progress.Progress):
         def read(self) -> dict[str, Any] | None:
             try:
-                with open(self._workspace.path / progress.PROGRESS_FILE, errors="replace") as file:
+                with open(self._workspace.path / PROGRESS_FILE, errors="replace") as file:
                     return {"text": file.read(progress.MAX_PROGRESS_BYTES)}
             except OSError:
                 return None
@@ -199,6 +201,26 @@ def _new_workspace() -> None:
     replace(Workspaces, "create", share)
 
 
+def _given_paths() -> None:
+    """Any path will do."""
+    replace(files.check_path, "__code__", (lambda path: path).__code__)
+
+
+def _given_links() -> None:
+    """They are written by their paths."""
+
+    def write(found: Workspace, given: Sequence[InputFile]) -> None:
+        for file in given:
+            path = found.path / file.path
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(file.content)
+            except OSError as error:
+                raise WorkspaceError(f"cannot be written: {error.strerror}") from error
+
+    replace(service, "write_files", write)
+
+
 def _workspace_mode() -> None:
     """It is opened as it is."""
 
@@ -248,6 +270,8 @@ PROTECTIONS: Final[Mapping[str, Callable[[], None]]] = {
     "artifact_bounds": _artifact_bounds,
     "media_type": _media_type,
     "new_workspace": _new_workspace,
+    "given_paths": _given_paths,
+    "given_links": _given_links,
     "workspace_mode": _workspace_mode,
     "removal": _removal,
     "no_removal": _no_removal,

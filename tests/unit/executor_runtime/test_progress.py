@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from executor_runtime.progress import MAX_PROGRESS_BYTES, PROGRESS_FILE, Progress, parse_progress
+from contracts.files import PROGRESS_FILE
+from executor_runtime.progress import MAX_PROGRESS_BYTES, Progress, parse_progress
 from executor_runtime.workspace import Workspace, Workspaces
 
 

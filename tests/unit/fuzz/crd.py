@@ -104,7 +104,8 @@ metadata = st.fixed_dictionaries(
 
 
 def _one_code(spec: dict[str, Any]) -> dict[str, Any]:
-    """As the CEL rules over the whole spec want it: one source of code, one for each variable, distinct names."""
+    """As the CEL rules over the whole spec want it: one source of code, one for each variable and file, distinct
+    names."""
     if "codeFrom" in spec:
         spec = {name: value for name, value in spec.items() if name != "code"}
     elif "code" not in spec:
@@ -113,7 +114,15 @@ def _one_code(spec: dict[str, Any]) -> dict[str, Any]:
     for variable in env.values():
         if "value" in variable and "valueFrom" in variable:
             del variable["value"]
-    return {**spec, **({"env": list(env.values())} if "env" in spec else {})}
+    lists = {"env": list(env.values()), "files": [_one_content(*item) for item in enumerate(spec.get("files", ()))]}
+    return {**spec, **{name: value for name, value in lists.items() if name in spec}}
+
+
+def _one_content(number: int, file: dict[str, Any]) -> dict[str, Any]:
+    """A path of its own that the rules take, made of what was drawn, and the first of the contents."""
+    name = re.sub(r"[\x00-\x1f\x7f/]", "_", file["path"])[:40]
+    contents = [(key, value) for key, value in file.items() if key != "path"] or [("inline", "x")]
+    return {"path": f"{number}/{name}x", contents[0][0]: contents[0][1]}
 
 
 specs = objects_of(_SCHEMA["properties"]["spec"]).map(_one_code)

@@ -1,6 +1,7 @@
 """``POST /execute``: bytes from anybody."""
 
 import asyncio
+import base64
 import json
 import marshal
 from pathlib import Path
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.requests import Request
 
-from contracts import bounds
+from contracts import bounds, files
 from contracts.executor_api import ExecutionRequest
 from executor_runtime.errors import BodyRefused, ValidationFailed
 from executor_runtime.records import digest_request
@@ -21,6 +22,7 @@ from tests.unit.fuzz.profile import fuzzed
 from tests.unit.fuzz.strategies import bodies, changed, outcome_of, wild_text, written
 
 SECRET = "a-token-that-nobody-may-see"
+ENCODED = base64.b64encode(SECRET.encode()).decode()
 VALID: dict[str, Any] = {
     "code": "def handler(event): return event",
     "language": "python",
@@ -32,6 +34,7 @@ VALID: dict[str, Any] = {
     "env_vars": {"NAME": SECRET},
     "report_token": SECRET,
     "limits": {"memory_bytes": 2**26, "processes": 4},
+    "files": [{"path": "in/a", "content": ENCODED}, {"path": "b", "content": ""}],
 }
 WORKSPACE = Workspace(Path("/nowhere"), 0, 0)
 
@@ -43,7 +46,7 @@ def check_refusal(refusal: ValidationFailed) -> None:
     assert refusal.detail.isascii()  # what it quotes cannot break a line or a terminal
     assert refusal.detail
     assert refusal.solution
-    assert SECRET not in told
+    assert not any(secret in told for secret in (SECRET, ENCODED))
 
 
 @fuzzed
@@ -54,7 +57,8 @@ def test_any_bytes_are_a_request_or_a_refusal(body: bytes) -> None:
         check_refusal(found)
         return
     assert isinstance(found, ExecutionRequest)
-    assert SECRET not in repr(found.report_token)
+    assert SECRET not in repr((found.report_token, found.files))
+    assert all(files.check_path(file.path) for file in found.files)
     again = parse_request(json.dumps(json.loads(body)).encode())
     assert digest_request(again) == digest_request(found)
 

@@ -60,3 +60,13 @@ def test_a_bad_manifest_is_refused_with_what_to_write(tmp_path: Path, text: str,
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match="cannot be read: No such file"):
         load_manifest(tmp_path / "none.yaml")
+
+
+def test_files_replace_those_of_the_manifest_by_path(tmp_path: Path) -> None:
+    path = tmp_path / "good.yaml"
+    path.write_text(GOOD.replace("language", "files: [{path: a, inline: a}, {path: b, inline: b}], language"))
+    files = [{"path": "b", "inlineBase64": "/w=="}, {"path": "c", "inline": "c"}]
+    found = load_manifest(path, {"files": files}).spec.files or []
+    assert [(file.path, file.inline or file.inline_base64) for file in found] == [("a", "a"), ("b", "/w=="), ("c", "c")]
+    with pytest.raises(ManifestError, match=r"spec\.files: one path of files is a directory of another"):
+        load_manifest(path, {"files": [{"path": "a/x", "inline": ""}]})

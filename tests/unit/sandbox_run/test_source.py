@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from sandbox_run.errors import InputError
-from sandbox_run.source import find_language, parse_duration, parse_env, parse_event, read_text
+from sandbox_run.source import find_language, parse_duration, parse_env, parse_event, read_files, read_text
 
 
 @pytest.mark.parametrize(
@@ -86,3 +86,31 @@ def test_files_that_cannot_be_code(tmp_path: Path) -> None:
             read_text(str(path), "the program", 10)
     with pytest.raises(InputError, match="cannot be read"):
         read_text("a\0b", "the program", 10)
+
+
+def test_files_for_the_workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.csv").write_bytes(b"\xff1")
+    (tmp_path / "b=c").write_bytes(b"2")
+    found = read_files(["in/a.csv", "copy/x=in/a.csv", f"y={tmp_path}/b=c", "z=in/../in/a.csv"])
+    assert found == {"in/a.csv": b"\xff1", "copy/x": b"\xff1", "y": b"2", "z": b"\xff1"}
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["/etc/passwd"], "relative to the workspace: no leading or trailing /.*; write --file data/input.csv=SOURCE"),
+        (["../x"], r"no \. or \.\."),
+        (["=x"], "relative to the workspace"),
+        ([".progress.json=x"], "where the code writes its progress"),
+        (["\udcff=x"], "half surrogate"),
+        (["x=/dev/null", "x=/dev/null"], "'x' stands twice"),
+        (["nothing"], "the file 'nothing' cannot be read: No such file"),
+        (["x=/tmp"], "the file '/tmp' cannot be read: Is a directory"),
+        (["x=/dev/zero"], "the file '/dev/zero' is larger than 1048576 bytes"),
+    ],
+)
+def test_files_that_the_workspace_cannot_have(words: list[str], says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        read_files(words)
