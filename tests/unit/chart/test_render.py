@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import json
 import shutil
 from pathlib import Path
 
@@ -129,6 +130,35 @@ def test_two_controllers_on_different_nodes_and_a_drain_takes_one_at_a_time(char
         assert selector["matchLabels"].items() <= labels
 
 
+def test_controllers_are_spread_as_one_says(render: Render) -> None:
+    constraint = {"maxSkew": 2, "topologyKey": "topology.kubernetes.io/zone", "whenUnsatisfiable": "DoNotSchedule"}
+    chart = render(f"controller.topologySpreadConstraints={json.dumps([constraint])}")
+    pod = chart.one("Deployment", CONTROLLER)["spec"]["template"]["spec"]
+    assert pod["topologySpreadConstraints"] == [constraint]
+
+
+def test_a_budget_for_executors_selects_the_pods_of_every_pool_and_is_there_on_request(
+    chart: Rendered, render: Render
+) -> None:
+    assert [budget["metadata"]["name"] for budget in chart.all("PodDisruptionBudget")] == [CONTROLLER]
+    on = render("executor.podDisruptionBudget.enabled=true", 'executor.podDisruptionBudget.maxUnavailable="25%"')
+    budget = on.one("PodDisruptionBudget", "sandbox-executor-executors")["spec"]
+    assert budget["maxUnavailable"] == "25%"
+    for pool in ("default", "other"):
+        assert budget["selector"]["matchLabels"].items() <= names.pod_labels(pool).items()
+
+
+def test_every_pod_of_the_chart_can_have_a_priority(render: Render) -> None:
+    chart = render(
+        'controller.priorityClassName="high"',
+        'seccompProfile.installer.priorityClassName="high"',
+        'appArmorProfile={"type":"Localhost","installer":{"enabled":true,"priorityClassName":"high"}}',
+        "crds.keep=false",
+    )
+    assert len(chart.pods()) == 5
+    assert {pod["spec"]["priorityClassName"] for pod in chart.pods()} == {"high"}
+
+
 def test_a_single_controller_does_not_keep_its_node_from_being_drained(render: Render) -> None:
     chart = render("controller.replicas=1")
     assert chart.one("Deployment", CONTROLLER)["spec"]["replicas"] == 1
@@ -164,13 +194,14 @@ def test_no_pod_can_gain_privileges(chart: Rendered) -> None:
             assert container["resources"]["requests"]["cpu"]
 
 
-def test_controller_is_not_root_and_only_it_has_a_token(chart: Rendered) -> None:
+def test_controller_is_not_root_and_only_it_and_the_upgrade_of_definitions_have_a_token(chart: Rendered) -> None:
     controller = chart.one("Deployment", CONTROLLER)["spec"]["template"]["spec"]
     security = controller["securityContext"]
     assert (security["runAsNonRoot"], security["runAsUser"], security["runAsGroup"]) == (True, 1000, 1000)
-    tokens = [pod["spec"]["automountServiceAccountToken"] for pod in chart.pods()]
-    assert sorted(tokens) == [False, True]
-    assert controller["automountServiceAccountToken"]
+    with_token = [pod["spec"] for pod in chart.pods() if pod["spec"]["automountServiceAccountToken"]]
+    job = chart.one("Job", "sandbox-executor-crds")["spec"]["template"]["spec"]
+    assert [pod["serviceAccountName"] for pod in with_token] == [CONTROLLER, job["serviceAccountName"]]
+    assert job["serviceAccountName"] != CONTROLLER
 
 
 def test_network_policies_select_the_pods_that_there_are(chart: Rendered) -> None:
