@@ -23,6 +23,7 @@ from contracts.executor_api import (
     ExecutionState,
     Health,
 )
+from contracts.tracing import TRACE_HEADER
 from controller.errors import ExecutorError, ExecutorFenced, ExecutorRefusal, ExecutorUnreachable
 
 _CONNECT_TIMEOUT_S: Final = 5.0
@@ -73,7 +74,9 @@ class ExecutorClient:
         if self._session is not None:
             await self._session.close()
 
-    async def execute(self, url: str, request: ExecutionRequest, attempt: int, run_id: str = "") -> None:
+    async def execute(
+        self, url: str, request: ExecutionRequest, attempt: int, run_id: str = "", traceparent: str = ""
+    ) -> None:
         """Hands over an attempt; returns once the executor has taken it (idempotent by ``execution_id`` and attempt).
 
         ``run_id``: the run of the executor that is meant; after a restart it refuses, for it has forgotten what it ran.
@@ -87,6 +90,8 @@ class ExecutorClient:
         if request.report_token is not None:
             body["report_token"] = request.report_token.get_secret_value()
         headers = {**_attempt(attempt), **_run(run_id)}
+        if traceparent:
+            headers[TRACE_HEADER] = traceparent
         status, raw = await self._call("POST", f"{url}/execute", body, headers)
         if status not in (200, 202):
             raise _failure(status, raw)

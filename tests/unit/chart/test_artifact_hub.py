@@ -6,6 +6,7 @@ import yaml
 
 from contracts.crd import execution_crd, pool_crd
 from contracts.execution import ExecutionSpec
+from contracts.kube import KubeModel
 from contracts.pool import ExecutorPoolSpec
 from deploy.conformance import check
 from tests.unit.chart.conftest import CHART, Render, Rendered
@@ -37,7 +38,7 @@ def test_definitions_are_those_of_the_models() -> None:
 
 def test_there_is_a_working_example_of_each_kind() -> None:
     examples = told("crdsExamples")
-    models = {"Execution": ExecutionSpec, "ExecutorPool": ExecutorPoolSpec}
+    models: dict[str, type[KubeModel]] = {"Execution": ExecutionSpec, "ExecutorPool": ExecutorPoolSpec}
     assert [example["kind"] for example in examples] == list(models)
     for example in examples:
         models[example["kind"]].model_validate(example["spec"])

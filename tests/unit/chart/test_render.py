@@ -71,6 +71,13 @@ def test_controller_accepts_the_settings(chart: Rendered, monkeypatch: pytest.Mo
     assert settings.executor_secret_name == chart.one("Secret", "sandbox-executor-executor")["metadata"]["name"]
 
 
+def test_traces_go_where_the_values_say_and_nowhere_by_default(chart: Rendered, render: Render) -> None:
+    variable = "OTEL_EXPORTER_OTLP_ENDPOINT"
+    assert plain_environment(chart)[variable] == ""
+    on = render('tracing.endpoint="http://collector.observability:4318"')
+    assert plain_environment(on)[variable] == "http://collector.observability:4318"
+
+
 def test_ports_and_probes_meet_where_the_controller_listens(chart: Rendered) -> None:
     container, environment = controller_container(chart), plain_environment(chart)
     ports = {port["name"]: str(port["containerPort"]) for port in container["ports"]}

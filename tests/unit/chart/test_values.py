@@ -143,6 +143,8 @@ def test_default_pool_takes_the_fields_of_an_executor_pool(path: tuple[str, ...]
         'controlPlane.url="https://user:password@control-plane.example"',
         'controlPlane.url="https://control-plane.example/?token=x"',
         'controlPlane.token="x"',
+        'tracing.endpoint="collector:4318"',
+        'tracing.endpoint="http://user:password@collector:4318"',
         "crds.keep=null",
         "crds.upgrade=true",
         "executor.podDisruptionBudget.maxUnavailable=0",

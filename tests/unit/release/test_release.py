@@ -31,12 +31,12 @@ def test_the_same_files_are_the_same_bytes_whenever_and_in_whatever_order_they_w
     for archive in (first, second):
         repack(archive, EPOCH)
     assert first.read_bytes() == second.read_bytes()
-    with tarfile.open(first) as archive:
-        assert [(member.name, member.mtime, member.uname) for member in archive] == [
+    with tarfile.open(first) as opened:
+        assert [(member.name, member.mtime, member.uname) for member in opened] == [
             ("top/a", EPOCH, ""),
             ("top/b", EPOCH, ""),
         ]
-        content = archive.extractfile("top/b")
+        content = opened.extractfile("top/b")
         assert content is not None
         assert content.read() == b"b"
     assert gzip.decompress(first.read_bytes())
