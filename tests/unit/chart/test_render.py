@@ -293,13 +293,34 @@ def test_every_object_carries_the_standard_labels(chart: Rendered) -> None:
         assert labels["app.kubernetes.io/managed-by"] == "Helm"
 
 
-def test_notes_name_a_next_command_that_works(render: Render, tmp_path: Path) -> None:
-    """Helm prints notes only beside a cluster, so they are rendered as a ConfigMap of a copy of the chart."""
+@pytest.fixture
+def chart_with_notes(tmp_path: Path) -> Path:
+    """Helm prints notes only beside a cluster, so they are rendered as an object of a copy of the chart."""
     copy = shutil.copytree(CHART, tmp_path / "chart")
     (copy / "templates" / "NOTES.txt").rename(copy / "files" / "NOTES.txt")
     wrapped = 'kind: Notes\nmetadata: {name: notes}\ntext: |-\n{{ tpl (.Files.Get "files/NOTES.txt") . | indent 2 }}\n'
     (copy / "templates" / "notes.yaml").write_text(wrapped)
-    notes = render(chart=copy).one("Notes", "notes")["text"]
+    return copy
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("crds.keep=true", None),
+        ("crds.keep=false", "helm uninstall deletes the CustomResourceDefinitions"),
+        ("crds.enabled=false", "kubectl apply --server-side --force-conflicts -f crds/"),
+    ],
+)
+def test_notes_say_what_becomes_of_the_definitions(
+    render: Render, chart_with_notes: Path, value: str, said: str | None
+) -> None:
+    notes = render(value, chart=chart_with_notes).one("Notes", "notes")["text"]
+    assert ("crds" in notes) is (said is not None)
+    assert (said or "") in notes
+
+
+def test_notes_name_a_next_command_that_works(render: Render, chart_with_notes: Path) -> None:
+    notes = render(chart=chart_with_notes).one("Notes", "notes")["text"]
     start, end = notes.index("apiVersion:"), notes.index("\nEOF\n")
     hello = yaml.safe_load(notes[start:end])
     assert hello["kind"] == "Execution"
