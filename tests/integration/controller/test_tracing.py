@@ -107,6 +107,8 @@ async def test_creator_controller_executor_code_and_control_plane_share_one_trac
     ran = executor.wait_for_log("result_reported")
     assert ran["traceparent"] == inside.traceparent
     assert set(collector.paths) == {"/v1/traces"}
+    writes = ["create"] + ["update status"] * 3
+    await eventually(lambda: cluster.server.writes_on("executions", "traced") == writes, what="no write but the usual")
 
 
 async def test_spans_that_wait_are_sent_at_the_end_of_the_process(collector: Collector) -> None:
