@@ -19,7 +19,11 @@ RUN /opt/sandbox-executor/bin/pip install --no-cache-dir --disable-pip-version-c
     && /opt/sandbox-executor/bin/python -m compileall -q /opt/sandbox-executor/lib \
     && find /opt/sandbox-executor -name tests -type d -prune -exec rm -rf {} +
 
+# Only the controller sends traces; executors pass their contexts on.
 FROM build AS controller-packages
+COPY requirements-otel.txt ./
+RUN /opt/sandbox-executor/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes -r requirements-otel.txt \
+    && /opt/sandbox-executor/bin/python -m compileall -q /opt/sandbox-executor/lib
 RUN /opt/sandbox-executor/bin/pip uninstall -q -y setuptools pip
 
 # An executor never talks to the API server: a quarter of its image, and code that it would not need, stay out.

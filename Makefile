@@ -37,6 +37,7 @@ check: setup ## Lint, format, types, layering, the chart, the documentation site
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 	$(WITH_TOOLS) helm lint --quiet --strict --kube-version v1.34.0 deploy/helm/sandbox-executor
+	$(WITH_TOOLS) $(PYTHON) -m deploy.conformance
 	$(SITE) --quiet docs build/site
 
 .PHONY: docs
@@ -71,6 +72,10 @@ test-e2e-current: setup ## The e2e tests on the cluster of KUBECONFIG
 images: setup ## Builds both container images
 	$(DEVCLUSTER) build-image --target executor --tag $(EXECUTOR_IMAGE)
 	$(DEVCLUSTER) build-image --target controller --tag $(CONTROLLER_IMAGE)
+
+.PHONY: release
+release: setup ## Wheel, sdist, both images, chart, bills of materials and checksums, in build/release
+	@$(WITH_TOOLS) scripts/release
 
 .PHONY: cluster-up
 cluster-up: setup ## A kind cluster, also where Docker, kind or a node image are missing

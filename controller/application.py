@@ -21,7 +21,7 @@ from controller.clients.kube import KubeClient
 from controller.collaborators import Collaborators
 from controller.deadlines import Deadlines
 from controller.endpoint import Endpoint
-from controller.errors import KubeError
+from controller.errors import KubeError, SettingsError
 from controller.events import EventRecorder
 from controller.handlers import Gate, Targets
 from controller.health import Health
@@ -42,6 +42,7 @@ from controller.reports import Reports
 from controller.server import InternalApi
 from controller.settings import Settings, TokenFile
 from controller.silence import SilentPods
+from controller.tracing import Tracer
 from controller.watches import Watches
 from controller.witness import Witness
 from controller.writer import StatusWriter
@@ -101,6 +102,7 @@ class Application:
         events = EventRecorder(self._kube, metrics, now)
         self.health = Health(metrics)
         tokens = ReportTokens(report_key)
+        self._tracer = make_configured_tracer(settings)
         writer = StatusWriter(self._kube, relays=bool(settings.control_plane_url))
         self.pipeline = Pipeline(
             Collaborators(
@@ -114,6 +116,7 @@ class Application:
                 notices=Notices(self._kube, settings.operator_namespace),
                 secret_namespaces=settings.namespaces_with_secrets,
                 now=now,
+                tracer=self._tracer,
             )
         )
         inquiry = Inquiry(self.pipeline, self._kube, self._executors, settings.operator_namespace, now)
@@ -122,7 +125,8 @@ class Application:
         removal = Removal(self._kube, self.pipeline.pools, now)
         self.pipeline.ended = removal.note
         self._recovery.resynced = [self.health.note_resync, keeper.resync]
-        self._relay = make_relay(settings, (self._kube, writer, self.pipeline, metrics), self.leadership.check)
+        relay_parts = (self._kube, writer, self.pipeline, metrics)
+        self._relay = make_relay(settings, relay_parts, self.leadership.check, self._tracer)
         if self._relay is not None:
             self._relay.connect(removal)
         self.leader_parts: list[Part] = [
@@ -171,6 +175,8 @@ class Application:
                 await self._relay.close()
             for client in (self._executors, self._kube, self._lease_kube):
                 await client.close()
+            if self._tracer is not None:
+                await asyncio.to_thread(self._tracer.close)
 
     async def _live(self, parts: Futures) -> None:
         """Stands by, then leads. The Lease goes back before the watches have ended, which takes a while."""
@@ -264,6 +270,20 @@ async def _beside(*parts: Coroutine[Any, Any, Any]) -> AsyncIterator[Futures]:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def make_configured_tracer(settings: Settings) -> Tracer | None:
+    """None where no collector is named: OpenTelemetry is not even imported then."""
+    if not settings.otel_exporter_otlp_endpoint:
+        return None
+    try:
+        from controller import otlp
+    except ImportError as error:
+        raise SettingsError(
+            f"OTEL_EXPORTER_OTLP_ENDPOINT is set, and a package for it is not installed ({error.name}): "
+            "pip install 'sandbox-executor[otel]', or leave the variable empty"
+        ) from None
+    return otlp.make_tracer(settings.otel_exporter_otlp_endpoint, settings.pod_name)
 
 
 def now() -> datetime:

@@ -11,6 +11,7 @@ from controller.metrics import Metrics
 from controller.namespaces import NamespaceGate
 from controller.notices import Notices
 from controller.report_tokens import ReportTokens
+from controller.tracing import Tracer
 from controller.writer import StatusWriter
 
 
@@ -28,3 +29,4 @@ class Collaborators:
     notices: Notices
     secret_namespaces: frozenset[str]
     now: Callable[[], datetime]
+    tracer: Tracer | None = None

@@ -47,12 +47,18 @@ class Dispatcher:
         executors: their client.
         run_ids: by pod, the run of its executor that was last seen.
         hush: told the pod whose executor gives no answer at all.
+        trace: the ``traceparent`` that an attempt is handed over with; empty: none.
     """
 
     def __init__(
-        self, executors: ExecutorClient, run_ids: MutableMapping[str, str], hush: Callable[[str], None]
+        self,
+        executors: ExecutorClient,
+        run_ids: MutableMapping[str, str],
+        hush: Callable[[str], None],
+        trace: Callable[[Tracked], str] = lambda tracked: "",
     ) -> None:
         self._executors = executors
+        self._trace = trace
         self._run_ids = run_ids
         self._hush = hush
 
@@ -67,7 +73,10 @@ class Dispatcher:
         while tracked.stage is Stage.RUNNING and not tracked.stop_wanted:
             try:
                 run_id = run_id or await self.find_run(pod, tracked.pod_url)
-                await self._executors.execute(tracked.pod_url, request, tracked.attempt, run_id, tracked.uid)
+                trace = self._trace(tracked)
+                await self._executors.execute(
+                    tracked.pod_url, request, tracked.attempt, run_id, owner=tracked.uid, traceparent=trace
+                )
             except ExecutorRefusal as refusal:
                 if again and refusal.status == 409:
                     return Doubt(f"{refusal}: what it consists of has changed since it was sent before")

@@ -98,7 +98,9 @@ class Handover:
         if refused is not None:
             return refused
         token = self._with.tokens.make(tracked.execution.execution_id, attempt)
-        return await make_request(tracked.execution, Grant(token, tracked.limits), self._with.kube)
+        tracer = self._with.tracer
+        trace = tracer.run_context(tracked.execution, attempt).traceparent if tracer else ""
+        return await make_request(tracked.execution, Grant(token, tracked.limits, trace), self._with.kube)
 
     async def _prepare_again(self, tracked: Tracked) -> ExecutionRequest | Refusal | Doubt | None:
         tries = 0

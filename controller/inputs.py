@@ -12,6 +12,7 @@ from pydantic import SecretStr, ValidationError
 
 from contracts.execution import ConfigMapKeyRef, EnvVar, ExecutionFile, SecretKeyRef
 from contracts.executor_api import ExecutionLimits, ExecutionRequest
+from contracts.tracing import TRACE_VARIABLE
 from controller import names
 from controller.admission import Rejected
 from controller.errors import KubeError, KubeNotFound
@@ -32,6 +33,8 @@ class Grant:
 
     report_token: str
     limits: ExecutionLimits
+    traceparent: str = ""
+    """For code that asks for it (``contracts.tracing.TRACE_VARIABLE``); empty where traces are off."""
 
 
 async def make_request(execution: Execution, grant: Grant, kube: ObjectReader) -> ExecutionRequest | Rejected:
@@ -44,6 +47,8 @@ async def make_request(execution: Execution, grant: Grant, kube: ObjectReader) -
     try:
         code = await _code(execution, objects)
         env = {variable.name: await _value(variable, objects) for variable in execution.spec.env or ()}
+        if grant.traceparent and env.get(TRACE_VARIABLE) == "":
+            env[TRACE_VARIABLE] = grant.traceparent
         files = [{"path": file.path, "content": await _content(file, objects)} for file in execution.spec.files or ()]
     except _Missing as missing:
         return missing.verdict

@@ -31,6 +31,7 @@ from controller.pods import Pods
 from controller.resources import Execution, Pool
 from controller.status import RETRYING, SCHEDULED, condition_of
 from controller.termination import LOST, explain
+from controller.tracing import Tracer
 from controller.tracking import Ended, Mark, Registry, Stage, Tracked
 from controller.writer import Written
 
@@ -65,7 +66,7 @@ class Pipeline:
         self.ended: Callable[[Execution], None] = lambda execution: None
         self.deleted: Callable[[Tracked], None] = lambda tracked: None
         self._background = Background(with_.metrics)
-        self._dispatcher = Dispatcher(with_.executors, self.pods.run_ids, self._hush)
+        self._dispatcher = Dispatcher(with_.executors, self.pods.run_ids, self._hush, self._trace)
         self._handover = Handover(with_, self.identities, self.pods, self.pools, self._dispatcher)
         self._dirty: set[str] = set()
         self._claiming = 0
@@ -283,6 +284,8 @@ class Pipeline:
             outcome = await self._dispatcher.dispatch(tracked, request)
         finally:
             tracked.dispatched.set()
+        if self._with.tracer is not None:
+            self._record_start(self._with.tracer, tracked, outcome.message if outcome else "")
         if tracked.stage is not Stage.RUNNING:
             return
         match outcome:
@@ -293,6 +296,17 @@ class Pipeline:
             case Doubt(message):
                 logger.warning("an executor does not take an Execution", message=message, **_who(tracked))
                 self.adopt(tracked)
+
+    def _trace(self, tracked: Tracked) -> str:
+        tracer = self._with.tracer
+        return tracer.run_context(tracked.execution, tracked.attempt).traceparent if tracer is not None else ""
+
+    def _record_start(self, tracer: Tracer, tracked: Tracked, failed: str) -> None:
+        execution, attempt, claimed = tracked.execution, tracked.attempt, tracked.status.start_time
+        if claimed is not None:
+            waited_from = execution.created if attempt == 1 else tracked.seen or claimed
+            tracer.queued(execution, attempt, min(waited_from, claimed), claimed)
+            tracer.dispatched(execution, attempt, claimed, self._with.now(), failed)
 
     def may_begin(self, tracked: Tracked) -> bool:
         """Whether an attempt that its executor does not know may be handed to it once more."""
@@ -421,6 +435,8 @@ class Pipeline:
     def _announce(self, tracked: Tracked, phase: Phase) -> None:
         execution = tracked.execution
         self._with.metrics.observe_end(execution)
+        if self._with.tracer is not None:
+            self._with.tracer.ended(execution)
         self.ended(execution)
         reason, message = self._with.events.finished(execution)
         logger.info("Execution ended", phase=phase, reason=reason, message=message, **_who(tracked))

@@ -12,6 +12,7 @@ from typing import Any, Final
 from contracts.execution import TERMINAL_PHASES, ExecutionSpec, ExecutionStatus
 from contracts.ids import derive_execution_id
 from contracts.pool import ExecutorPoolSpec, ExecutorPoolStatus
+from contracts.tracing import TRACE_ANNOTATION
 from controller import names
 
 Body = Mapping[str, Any]
@@ -42,6 +43,8 @@ class Execution:
     deleting: bool
     spec: ExecutionSpec
     status: ExecutionStatus
+    traceparent: str = ""
+    """What its creator says of the trace that it belongs to, as it was found: tenants write it."""
 
     @property
     def execution_id(self) -> str:
@@ -87,6 +90,7 @@ def parse_execution(body: Body) -> Execution:
         deleting="deletionTimestamp" in metadata,
         spec=ExecutionSpec.model_validate(body["spec"]),
         status=ExecutionStatus.model_validate(body.get("status") or {}),
+        traceparent=(metadata.get("annotations") or {}).get(TRACE_ANNOTATION, ""),
     )
 
 

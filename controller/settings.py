@@ -34,10 +34,11 @@ _EXAMPLES = {
     "CONTROL_PLANE_URL": "https://control-plane.example/api",
     "CONTROL_PLANE_TOKEN_FILE": "/var/run/secrets/sandbox-executor-control-plane/token",
     "APPARMOR_PROFILE": "Localhost/sandbox-executor",
+    "OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector.observability:4318",
 }
 
 
-def _check_control_plane_url(value: str) -> str:
+def _check_url(value: str) -> str:
     if not value:
         return value
     parts = urlsplit(value)
@@ -46,7 +47,7 @@ def _check_control_plane_url(value: str) -> str:
     return value
 
 
-_ControlPlaneUrl = Annotated[str, AfterValidator(_check_control_plane_url)]
+_Url = Annotated[str, AfterValidator(_check_url)]
 
 
 class Settings(BaseSettings):
@@ -75,9 +76,13 @@ class Settings(BaseSettings):
     metrics_namespaces: int = Field(default=DEFAULT_NAMESPACES, ge=0, le=10_000, description="Named in metrics.")
     secret_namespaces: str = Field(default="", description="Comma-separated; where secretKeyRef is allowed.")
 
-    control_plane_url: _ControlPlaneUrl = Field(default="", description="May carry a path prefix; empty: none is told.")
+    control_plane_url: _Url = Field(default="", description="May carry a path prefix; empty: none is told.")
     control_plane_token_file: Path | None = Field(default=None, validate_default=True)
     control_plane_ca_file: Path | None = Field(default=None, description="Trusted instead of the system's, for https.")
+
+    otel_exporter_otlp_endpoint: _Url = Field(
+        default="", description="Of an OpenTelemetry collector, without /v1/traces; empty: no traces."
+    )
 
     @field_validator("control_plane_token_file")
     @classmethod

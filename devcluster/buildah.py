@@ -14,7 +14,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from devcluster import archive, debian, host, versions
 from devcluster.archive import Image
@@ -155,9 +155,9 @@ class Buildah:
             hint = f"python -m devcluster build-image --tag {tag}"
             raise DevclusterError(f"no image {tag} was built here", hint=hint) from None
 
-    def save(self, tag: str, target: Path) -> None:
+    def save(self, tag: str, target: Path, form: Literal["docker-archive", "oci-archive"] = "docker-archive") -> None:
         target.unlink(missing_ok=True)
-        output([*self.command, "push", "-q", tag, f"docker-archive:{target}:{tag}"], timeout_s=600)
+        output([*self.command, "push", "-q", tag, f"{form}:{target}:{tag}"], timeout_s=600)
 
 
 def unused_images(images: list[dict[str, Any]], layers: list[dict[str, Any]]) -> list[str]:

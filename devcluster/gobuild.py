@@ -98,6 +98,7 @@ HELM = GoBuild(
 )
 COREDNS = GoBuild("coredns", versions.COREDNS, ("github.com/coredns/coredns",), "2 min")
 KIND = GoBuild("kind", versions.KIND, ("sigs.k8s.io/kind",), "20 s")
+KUBECONFORM = GoBuild("kubeconform", versions.KUBECONFORM, ("github.com/yannh/kubeconform/cmd/kubeconform",), "20 s")
 
 
 def staging_modules(kubernetes_gomod: str) -> list[str]:
@@ -134,8 +135,11 @@ class GoBuilder:
 
     def kind_base_files(self) -> Path:
         """kind's own files for a node's root, in the module cache (read there, never copied here)."""
-        module = self._module(f"sigs.k8s.io/kind@v{versions.KIND}")
-        return Path(module["Dir"]) / "images/base/files"
+        return self.module_folder("sigs.k8s.io/kind", versions.KIND) / "images/base/files"
+
+    def module_folder(self, name: str, version: str) -> Path:
+        """Where the module cache has this module's files; downloaded where it has not."""
+        return Path(self._module(f"{name}@v{version}")["Dir"])
 
     def _build(self, build: GoBuild, out: Path) -> None:
         if build.in_module:

@@ -7,11 +7,13 @@ On an ordinary engine that is ``docker build`` and ``kind load docker-image``. W
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from devcluster import provision, state
 from devcluster.buildah import Build, Buildah
 from devcluster.cache import locked
 from devcluster.cluster import Cluster
+from devcluster.commands import output
 from devcluster.layout import Layout
 from devcluster.progress import Step, say
 
@@ -31,6 +33,15 @@ def build(layout: Layout, wanted: Build) -> None:
         layout.build_logs / "image.log",
         "2 min, seconds when only code has changed",
     ).run()
+
+
+def save(layout: Layout, tag: str, target: Path) -> None:
+    """Write an image that ``build`` has built to an OCI archive (one of Docker 25 or newer is one, too)."""
+    if provision.decide_engine(state.load(layout.state_file)) == "own":
+        with locked(layout.cache / "locks" / "buildah.lock", "saving an image"):
+            Buildah(layout.cache).save(tag, target, "oci-archive")
+        return
+    output(["docker", "save", "--output", target, tag], timeout_s=600)
 
 
 def load(cluster: Cluster, tags: list[str]) -> None:

@@ -21,6 +21,7 @@ from contracts.control_plane_retry import (
     backoff_s,
     judge_status,
 )
+from contracts.tracing import TRACE_HEADER
 from executor_runtime.clock import Clock
 from executor_runtime.secret import Token
 
@@ -42,13 +43,15 @@ class Answer:
 
 @dataclass(frozen=True)
 class Call:
-    """One POST. ``token`` None: the executor's own. ``request_id`` None: that of the request that led here, if any."""
+    """One POST. ``token`` None: the executor's own. ``request_id``, ``traceparent`` None: those of the request that led
+    here, if any."""
 
     path: str
     body: bytes
     token: str | None = None
     idempotency_key: str | None = None
     request_id: str | None = None
+    traceparent: str | None = None
 
 
 class ControlPlane:
@@ -97,6 +100,9 @@ class ControlPlane:
         request_id = call.request_id or structlog.contextvars.get_contextvars().get("request_id")
         if request_id:
             headers["X-Request-ID"] = request_id
+        traceparent = call.traceparent or structlog.contextvars.get_contextvars().get("traceparent")
+        if traceparent:
+            headers[TRACE_HEADER] = traceparent
         return headers
 
     async def aclose(self) -> None:

@@ -17,6 +17,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from contracts.errors import ErrorBody
+from contracts.tracing import TRACE_HEADER, parse_traceparent
 from executor_runtime.errors import RequestError, Unauthorized
 from executor_runtime.metrics import Metrics
 from executor_runtime.secret import Token
@@ -49,6 +50,9 @@ class RequestContext:
         scope.setdefault("state", {})["request_id"] = request_id
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
+        traceparent = Headers(scope=scope).get(TRACE_HEADER)
+        if traceparent is not None and parse_traceparent(traceparent) is not None:
+            structlog.contextvars.bind_contextvars(traceparent=traceparent)
         answer = _Answer(send, request_id)
         begun = time.perf_counter()
         try:

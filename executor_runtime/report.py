@@ -198,7 +198,8 @@ class Reporter:
 
     async def _post(self, entry: SpooledReport) -> Answer:
         token = entry.report_token
-        call = Call(result_path(entry.execution_id), entry.body, token, entry.idempotency_key, entry.request_id)
+        sent_by = (entry.request_id, entry.traceparent)
+        call = Call(result_path(entry.execution_id), entry.body, token, entry.idempotency_key, *sent_by)
         if token is None:
             return await self._control_plane.post(call)
         self._redactor.hide(token)
@@ -232,5 +233,6 @@ class Reporter:
             saved_at=self._clock.now().timestamp(),
             report_token=token,
             request_id=structlog.contextvars.get_contextvars().get("request_id"),
+            traceparent=structlog.contextvars.get_contextvars().get("traceparent"),
             body=body,
         )

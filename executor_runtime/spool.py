@@ -59,6 +59,8 @@ class SpooledReport(BaseModel):
     report_token: HeaderText | None = None
     request_id: HeaderText | None = None
     """Of the request that started the execution (T094)."""
+    traceparent: HeaderText | None = None
+    """The same request's, where it had one."""
     body: bytes
     """The JSON of a ``contracts.control_plane_api.ResultReport``, byte for byte as it is sent."""
 

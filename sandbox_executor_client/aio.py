@@ -17,6 +17,7 @@ from sandbox_executor_client.options import RunOptions, make_spec
 from sandbox_executor_client.output import OnText, Output, output_path, read_output
 from sandbox_executor_client.pool import Pool
 from sandbox_executor_client.result import Result
+from sandbox_executor_client.tracing import current_trace
 
 _NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 _POOLS: Final = f"/apis/{GROUP}/{VERSION}/{POOL_PLURAL}"
@@ -132,7 +133,8 @@ class AsyncClient:
         """Creates an Execution, once, however often it is called with the same id or name.
 
         The object's name is made of ``spec.execution_id`` (a new one when it is left out), so that the API server
-        refuses a second one; an Execution that exists and asks for the same is returned as it is.
+        refuses a second one; an Execution that exists and asks for the same is returned as it is. Where the caller uses
+        OpenTelemetry, the span that it stands in goes along, as an annotation.
 
         Raises:
             InvalidExecution: the API server refuses it; the message says what to write instead.
@@ -143,7 +145,7 @@ class AsyncClient:
             spec = spec.model_copy(update={"execution_id": new_execution_id()})
         name = name or name_of(spec.execution_id or "")
         wanted = _to_kube(spec)
-        given = {"labels": labels, "annotations": annotations}
+        given = {"labels": labels, "annotations": current_trace() | dict(annotations or {})}
         metadata = {"name": name, **{field: dict(value) for field, value in given.items() if value}}
         body = {"apiVersion": API_VERSION, "kind": EXECUTION_KIND, "metadata": metadata, "spec": wanted}
         try:

@@ -19,6 +19,7 @@ from typing import Final
 import aiohttp
 
 from contracts.control_plane_retry import CONNECT_TIMEOUT_S, READ_TIMEOUT_S, Outcome, judge_status
+from contracts.tracing import TRACE_HEADER
 from controller import names
 from controller.errors import SettingsError
 
@@ -40,6 +41,7 @@ class Call:
     body: bytes
     idempotency_key: str = ""
     timeout_s: float = WHOLE_CALL_TIMEOUT_S
+    traceparent: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +142,8 @@ class ControlPlaneClient:
         }
         if call.idempotency_key:
             headers["Idempotency-Key"] = call.idempotency_key
+        if call.traceparent:
+            headers[TRACE_HEADER] = call.traceparent
         return headers
 
 

@@ -24,6 +24,7 @@ from contracts.executor_api import (
     ExecutionState,
     Health,
 )
+from contracts.tracing import TRACE_HEADER
 from controller.errors import ExecutorError, ExecutorFenced, ExecutorRefusal, ExecutorUnreachable
 
 _CONNECT_TIMEOUT_S: Final = 5.0
@@ -75,7 +76,14 @@ class ExecutorClient:
             await self._session.close()
 
     async def execute(
-        self, url: str, request: ExecutionRequest, attempt: int, run_id: str = "", owner: str = ""
+        self,
+        url: str,
+        request: ExecutionRequest,
+        attempt: int,
+        run_id: str = "",
+        *,
+        owner: str = "",
+        traceparent: str = "",
     ) -> None:
         """Hands over an attempt; returns once the executor has taken it (idempotent by ``execution_id`` and attempt).
 
@@ -90,7 +98,11 @@ class ExecutorClient:
         body = request.model_dump(mode="json", exclude_unset=True)
         if request.report_token is not None:
             body["report_token"] = request.report_token.get_secret_value()
-        headers = {**_attempt(attempt), **_run(run_id), **({OWNER_HEADER: owner} if owner else {})}
+        headers = {**_attempt(attempt), **_run(run_id)}
+        if owner:
+            headers[OWNER_HEADER] = owner
+        if traceparent:
+            headers[TRACE_HEADER] = traceparent
         status, raw = await self._call("POST", f"{url}/execute", body, headers)
         if status not in (200, 202):
             raise _failure(status, raw)

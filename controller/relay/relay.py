@@ -34,6 +34,7 @@ from controller.relay.results import ResultItem, Results, Ways, make_item
 from controller.removal import Removal
 from controller.resources import Execution
 from controller.settings import Settings, TokenFile
+from controller.tracing import Tracer
 from controller.tracking import Tracked
 from controller.writer import StatusWriter
 
@@ -66,10 +67,14 @@ class Parts:
     pipeline: Pipeline
     metrics: Metrics
     clock: Clock = Clock()
+    tracer: Tracer | None = None
 
 
 def make_relay(
-    settings: Settings, parts: tuple[KubeClient, StatusWriter, Pipeline, Metrics], fence: Callable[[], object]
+    settings: Settings,
+    parts: tuple[KubeClient, StatusWriter, Pipeline, Metrics],
+    fence: Callable[[], object],
+    tracer: Tracer | None = None,
 ) -> "Relay | None":
     """The relay to the Control Plane of the settings; None where they name none. ``fence``: as of its client.
 
@@ -81,7 +86,7 @@ def make_relay(
     token = TokenFile(settings.control_plane_token_file)
     token.read()
     client = ControlPlaneClient(settings.control_plane_url, token.read, settings.control_plane_ca_file, fence)
-    return Relay(Parts(client, *parts))
+    return Relay(Parts(client, *parts, tracer=tracer))
 
 
 class Relay:
@@ -103,6 +108,7 @@ class Relay:
                 clock=parts.clock,
                 holds=self._pod_is_there,
                 heartbeats_end=self.heartbeats.end,
+                tracer=parts.tracer,
             )
         )
         self._courier = Courier(self._backlog, self._circuit, parts.metrics, parts.clock)

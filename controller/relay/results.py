@@ -1,7 +1,7 @@
 """Tells how Executions ended: reads one live, says what stands there, writes down what the Control Plane answered."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from pydantic import ValidationError
@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from contracts.control_plane_api import ResultReport
 from contracts.control_plane_retry import MAX_ATTEMPTS, Outcome
 from controller import names, reported
-from controller.clients.control_plane import Answer
+from controller.clients.control_plane import Answer, Call
 from controller.clients.kube import KubeClient
 from controller.errors import KubeNotFound
 from controller.facts import Relayed
@@ -21,6 +21,7 @@ from controller.relay.clock import Clock
 from controller.relay.courier import Failed, Later, Step, Told
 from controller.relay.words import build_farewell, build_report, complete, result_call
 from controller.resources import Execution, parse_execution
+from controller.tracing import Tracer
 from controller.tracking import Tracked
 from controller.writer import StatusWriter
 
@@ -77,6 +78,7 @@ class Ways:
     """Whether a pod of this name is there, so that its executor may still hold a result."""
     heartbeats_end: Callable[[str], Awaitable[None]]
     """Returns once no heartbeat of this execution is under way."""
+    tracer: Tracer | None = None
 
 
 class Results:
@@ -153,7 +155,7 @@ class Results:
         report = build_report(execution)
         if whole is not None:
             report = complete(report, whole)
-        answer = await self._ways.channel.post(KIND, result_call(report))
+        answer = await self._post(execution, result_call(report))
         if answer is None:
             return Later()
         _log(item, execution, answer)
@@ -164,6 +166,18 @@ class Results:
             return await self._close(execution, self._verdict(execution, answer, whole is not None))
         await self._write_failure(item, execution, answer)
         return Failed()
+
+    async def _post(self, execution: Execution, call: Call) -> Answer | None:
+        tracer = self._ways.tracer
+        if tracer is None:
+            return await self._ways.channel.post(KIND, call)
+        begun = self._ways.clock.now()
+        traced = replace(call, traceparent=tracer.report_context(execution).traceparent)
+        answer = await self._ways.channel.post(KIND, traced)
+        if answer is not None and answer.outcome.final:
+            failed = "" if answer.outcome is Outcome.ACCEPTED else answer.detail
+            tracer.reported(execution, begun, self._ways.clock.now(), answer.status, failed)
+        return answer
 
     def _verdict(self, execution: Execution, answer: Answer, whole: bool) -> Relayed:
         now, said = self._ways.clock.now(), f"the Control Plane answered {answer.status}"

@@ -52,13 +52,14 @@ def test_tenants_with_edit_may_run_executions_and_neither_write_status_nor_pools
 
 
 def test_an_upgrade_under_load_loses_and_repeats_nothing(tenant: Tenant, request: pytest.FixtureRequest) -> None:
-    """CRDs of a newer version, another template for the controllers and for the executors; then all of it back."""
+    """CRDs of an older version, another template for the controllers and for the executors; then all of it back."""
     tools, stream, logs = tenant.tools, Stream(tenant), Logs(tenant.tools)
     before = _names(tools, CONTROLLER_PODS) | _names(tools, _DEFAULT_PODS)
     values = ("controller.podLabels.version=two", "defaultPool.podTemplate.labels.version=two")
     with ExitStack() as following:
         following.enter_context(logs.follow())
-        with stream.flowing(), _newer_crds(tools), upgraded(tools, request.config, *values):
+        with stream.flowing(), _older_crds(tools), upgraded(tools, request.config, *values):
+            assert _crds(tools) == _released_crds(), "the chart's Job has not brought them"
             eventually(lambda: len(_of_version_two(tools)) == 4, timeout_s=120, interval_s=1)
             following.enter_context(logs.follow())
             assert not before & _of_version_two(tools)
@@ -80,21 +81,35 @@ def _of_version_two(tools: Tools) -> set[str]:
     return new if len(new) == len(pods) else set()
 
 
+def _released_crds() -> list[Object]:
+    """What this version says of its kinds, without what the API server adds."""
+    return [_said(yaml.safe_load(path.read_text())) for path in sorted(_CRDS.glob("*.yaml"))]
+
+
+def _crds(tools: Tools) -> list[Object]:
+    return [_said(tools.get("crd", path.stem)) for path in sorted(_CRDS.glob("*.yaml"))]
+
+
+def _said(crd: Object) -> Object:
+    (version,) = crd["spec"]["versions"]
+    fields = version["schema"]["openAPIV3Schema"]["properties"]
+    return {"fields": fields, "columns": version["additionalPrinterColumns"]}
+
+
 @contextmanager
-def _newer_crds(tools: Tools) -> Iterator[None]:
-    """Each kind has a field more, as a later release's will; afterwards this release's CRDs again."""
-    manifests = [yaml.safe_load(path.read_text()) for path in sorted(_CRDS.glob("*.yaml"))]
-    _apply_crds(tools, manifests)
-    newer = [yaml.safe_load(path.read_text()) for path in sorted(_CRDS.glob("*.yaml"))]
-    for crd in newer:
-        for version in crd["spec"]["versions"]:
-            spec = version["schema"]["openAPIV3Schema"]["properties"]["spec"]
-            spec["properties"]["ofALaterRelease"] = {"type": "string", "maxLength": 63}
+def _older_crds(tools: Tools) -> Iterator[None]:
+    """A field and a column less, as an earlier release had them; afterwards this release's CRDs in any case."""
+    older = [yaml.safe_load(path.read_text()) for path in sorted(_CRDS.glob("*.yaml"))]
+    for crd in older:
+        (version,) = crd["spec"]["versions"]
+        version["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"].pop("warmJavascript", None)
+        version["additionalPrinterColumns"].pop()
     try:
-        _apply_crds(tools, newer)
+        _apply_crds(tools, older)
+        assert _crds(tools) != _released_crds()
         yield
     finally:
-        _apply_crds(tools, manifests)
+        _apply_crds(tools, [yaml.safe_load(path.read_text()) for path in sorted(_CRDS.glob("*.yaml"))])
 
 
 def _apply_crds(tools: Tools, manifests: list[Object]) -> None:

@@ -51,3 +51,9 @@ def end(server: ApiServer, name: str, phase: str = "Succeeded", **status: Any) -
     condition = {"type": "Finished", "status": "True", "reason": reason, "message": "said", "lastTransitionTime": now}
     found["status"] = {"phase": phase, "conditions": [condition], **status}
     server.request("PUT", f"{_PATH}/{name}/status", found)
+
+
+def annotations(server: ApiServer, name: str) -> dict[str, str]:
+    """An Execution's annotations, as the API server has them."""
+    found: dict[str, str] = server.request("GET", f"{_PATH}/{name}")["metadata"].get("annotations", {})
+    return found

@@ -29,6 +29,8 @@ def handler(event):
 """
 Start = Callable[..., RunningExecutor]
 
+TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
 
 async def run(executor: RunningExecutor, request: dict[str, object]) -> httpx.Response:
     async with executor.client() as client:
@@ -59,8 +61,9 @@ async def test_a_result_arrives_in_time_with_its_key_and_leaves_no_file(
 ) -> None:
     executor = reporting()
     request = make_request(event=5)
+    headers = {"X-Request-ID": "trace-7", "traceparent": TRACEPARENT}
     async with executor.client() as client:
-        result = (await client.post("/execute", json=request, headers={"X-Request-ID": "trace-7"})).json()
+        result = (await client.post("/execute", json=request, headers=headers)).json()
     answered_at = time.monotonic()
     (call,) = await control_plane.wait_for("result")
     assert call.at - answered_at < 1.0
@@ -68,6 +71,7 @@ async def test_a_result_arrives_in_time_with_its_key_and_leaves_no_file(
     assert {**result, "return_value_truncated": False} == call.body
     assert str(request["execution_id"]) in call.headers["Idempotency-Key"]
     assert call.headers["X-Request-ID"] == "trace-7"
+    assert call.headers["traceparent"] == TRACEPARENT
     await asyncio.to_thread(until_gone, executor.results / f"{request['execution_id']}.json")
 
 
@@ -244,7 +248,8 @@ async def test_what_could_not_be_reported_is_reported_after_a_restart(
     control_plane.always("result", 503)
     first = reporting()
     request = make_request(event="kept", report_token=TOKEN)
-    await run(first, request)
+    async with first.client() as client:
+        await client.post("/execute", json=request, headers={"traceparent": TRACEPARENT})
     (refused,) = await control_plane.wait_for("result")
     first.process.kill()  # not even a SIGTERM: the file was there before the first attempt
     first.process.wait(5)
@@ -258,6 +263,7 @@ async def test_what_could_not_be_reported_is_reported_after_a_restart(
     accepted = (await control_plane.wait_for("result", 2))[-1]
     assert (accepted.answered, accepted.body["return_value"]) == (201, "kept")
     assert accepted.body == refused.body
+    assert accepted.headers["traceparent"] == TRACEPARENT
     for header in ("Idempotency-Key", "X-Request-ID"):
         assert accepted.headers[header] == refused.headers[header]
     await asyncio.to_thread(until_gone, file)

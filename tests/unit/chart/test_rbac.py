@@ -54,8 +54,8 @@ def test_the_lease_and_the_endpoint_are_its_own_by_name(chart: Rendered) -> None
     assert named == {"leases": [CONTROLLER], "endpointslices": [f"{CONTROLLER}-leader"]}
 
 
-def test_every_binding_is_the_controllers_alone(render: Render) -> None:
-    chart = render('secretNamespaces=["tenant-a"]')
+def test_every_binding_that_stays_is_the_controllers_alone(render: Render) -> None:
+    chart = render('secretNamespaces=["tenant-a"]', "crds.enabled=false")
     bindings = [*chart.all("ClusterRoleBinding"), *chart.all("RoleBinding")]
     assert len(bindings) == 3
     for binding in bindings:
@@ -95,4 +95,4 @@ def test_tenants_with_edit_write_executions_but_neither_pools_nor_status(chart: 
 
 
 def test_aggregation_can_be_left_out(render: Render) -> None:
-    assert len(render("rbac.aggregate=false").all("ClusterRole")) == 1
+    assert len(render("rbac.aggregate=false", "crds.enabled=false").all("ClusterRole")) == 1

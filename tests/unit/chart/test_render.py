@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import json
 import shutil
 from pathlib import Path
 
@@ -70,6 +71,13 @@ def test_controller_accepts_the_settings(chart: Rendered, monkeypatch: pytest.Mo
     assert settings.executor_secret_name == chart.one("Secret", "sandbox-executor-executor")["metadata"]["name"]
 
 
+def test_traces_go_where_the_values_say_and_nowhere_by_default(chart: Rendered, render: Render) -> None:
+    variable = "OTEL_EXPORTER_OTLP_ENDPOINT"
+    assert plain_environment(chart)[variable] == ""
+    on = render('tracing.endpoint="http://collector.observability:4318"')
+    assert plain_environment(on)[variable] == "http://collector.observability:4318"
+
+
 def test_ports_and_probes_meet_where_the_controller_listens(chart: Rendered) -> None:
     container, environment = controller_container(chart), plain_environment(chart)
     ports = {port["name"]: str(port["containerPort"]) for port in container["ports"]}
@@ -129,6 +137,35 @@ def test_two_controllers_on_different_nodes_and_a_drain_takes_one_at_a_time(char
         assert selector["matchLabels"].items() <= labels
 
 
+def test_controllers_are_spread_as_one_says(render: Render) -> None:
+    constraint = {"maxSkew": 2, "topologyKey": "topology.kubernetes.io/zone", "whenUnsatisfiable": "DoNotSchedule"}
+    chart = render(f"controller.topologySpreadConstraints={json.dumps([constraint])}")
+    pod = chart.one("Deployment", CONTROLLER)["spec"]["template"]["spec"]
+    assert pod["topologySpreadConstraints"] == [constraint]
+
+
+def test_a_budget_for_executors_selects_the_pods_of_every_pool_and_is_there_on_request(
+    chart: Rendered, render: Render
+) -> None:
+    assert [budget["metadata"]["name"] for budget in chart.all("PodDisruptionBudget")] == [CONTROLLER]
+    on = render("executor.podDisruptionBudget.enabled=true", 'executor.podDisruptionBudget.maxUnavailable="25%"')
+    budget = on.one("PodDisruptionBudget", "sandbox-executor-executors")["spec"]
+    assert budget["maxUnavailable"] == "25%"
+    for pool in ("default", "other"):
+        assert budget["selector"]["matchLabels"].items() <= names.pod_labels(pool).items()
+
+
+def test_every_pod_of_the_chart_can_have_a_priority(render: Render) -> None:
+    chart = render(
+        'controller.priorityClassName="high"',
+        'seccompProfile.installer.priorityClassName="high"',
+        'appArmorProfile={"type":"Localhost","installer":{"enabled":true,"priorityClassName":"high"}}',
+        "crds.keep=false",
+    )
+    assert len(chart.pods()) == 5
+    assert {pod["spec"]["priorityClassName"] for pod in chart.pods()} == {"high"}
+
+
 def test_a_single_controller_does_not_keep_its_node_from_being_drained(render: Render) -> None:
     chart = render("controller.replicas=1")
     assert chart.one("Deployment", CONTROLLER)["spec"]["replicas"] == 1
@@ -164,13 +201,14 @@ def test_no_pod_can_gain_privileges(chart: Rendered) -> None:
             assert container["resources"]["requests"]["cpu"]
 
 
-def test_controller_is_not_root_and_only_it_has_a_token(chart: Rendered) -> None:
+def test_controller_is_not_root_and_only_it_and_the_upgrade_of_definitions_have_a_token(chart: Rendered) -> None:
     controller = chart.one("Deployment", CONTROLLER)["spec"]["template"]["spec"]
     security = controller["securityContext"]
     assert (security["runAsNonRoot"], security["runAsUser"], security["runAsGroup"]) == (True, 1000, 1000)
-    tokens = [pod["spec"]["automountServiceAccountToken"] for pod in chart.pods()]
-    assert sorted(tokens) == [False, True]
-    assert controller["automountServiceAccountToken"]
+    with_token = [pod["spec"] for pod in chart.pods() if pod["spec"]["automountServiceAccountToken"]]
+    job = chart.one("Job", "sandbox-executor-crds")["spec"]["template"]["spec"]
+    assert [pod["serviceAccountName"] for pod in with_token] == [CONTROLLER, job["serviceAccountName"]]
+    assert job["serviceAccountName"] != CONTROLLER
 
 
 def test_network_policies_select_the_pods_that_there_are(chart: Rendered) -> None:
@@ -255,13 +293,34 @@ def test_every_object_carries_the_standard_labels(chart: Rendered) -> None:
         assert labels["app.kubernetes.io/managed-by"] == "Helm"
 
 
-def test_notes_name_a_next_command_that_works(render: Render, tmp_path: Path) -> None:
-    """Helm prints notes only beside a cluster, so they are rendered as a ConfigMap of a copy of the chart."""
+@pytest.fixture
+def chart_with_notes(tmp_path: Path) -> Path:
+    """Helm prints notes only beside a cluster, so they are rendered as an object of a copy of the chart."""
     copy = shutil.copytree(CHART, tmp_path / "chart")
     (copy / "templates" / "NOTES.txt").rename(copy / "files" / "NOTES.txt")
     wrapped = 'kind: Notes\nmetadata: {name: notes}\ntext: |-\n{{ tpl (.Files.Get "files/NOTES.txt") . | indent 2 }}\n'
     (copy / "templates" / "notes.yaml").write_text(wrapped)
-    notes = render(chart=copy).one("Notes", "notes")["text"]
+    return copy
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("crds.keep=true", None),
+        ("crds.keep=false", "helm uninstall deletes the CustomResourceDefinitions"),
+        ("crds.enabled=false", "kubectl apply --server-side --force-conflicts -f crds/"),
+    ],
+)
+def test_notes_say_what_becomes_of_the_definitions(
+    render: Render, chart_with_notes: Path, value: str, said: str | None
+) -> None:
+    notes = render(value, chart=chart_with_notes).one("Notes", "notes")["text"]
+    assert ("crds" in notes) is (said is not None)
+    assert (said or "") in notes
+
+
+def test_notes_name_a_next_command_that_works(render: Render, chart_with_notes: Path) -> None:
+    notes = render(chart=chart_with_notes).one("Notes", "notes")["text"]
     start, end = notes.index("apiVersion:"), notes.index("\nEOF\n")
     hello = yaml.safe_load(notes[start:end])
     assert hello["kind"] == "Execution"

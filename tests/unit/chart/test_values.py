@@ -1,6 +1,7 @@
 """Wrong values are refused before anything is installed, with a text that says what to write; all are documented."""
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,44 +10,85 @@ import yaml
 
 from contracts.kube import KubeModel
 from contracts.pool import ExecutorPoolSpec, Isolation, PodTemplate, PoolDefaults, PoolEnvVar, PoolLimits
+from docsite.values_reference import BEGIN, END, Value, make_chart_readme, make_values_table, read_values
 from tests.unit.chart.conftest import CHART, Render
 
 SCHEMA = json.loads((CHART / "values.schema.json").read_text())
-VALUES = yaml.safe_load((CHART / "values.yaml").read_text())
+TEXT = (CHART / "values.yaml").read_text()
+VALUES = yaml.safe_load(TEXT)
 
 
-def leaves(values: dict[str, Any], prefix: str = "") -> Iterator[str]:
-    for key, value in values.items():
-        if isinstance(value, dict) and value:
-            yield from leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}"
+FREE = {
+    "global": "Helm's own",
+    "nodeAffinity": "Kubernetes' own, deep, and judged by the API server",
+    "podAffinity": "the same",
+    "podAntiAffinity": "the same",
+}
 
 
-def objects(schema: Any) -> Iterator[dict[str, Any]]:
-    """Every part of the schema that names properties."""
-    if isinstance(schema, dict):
-        if "properties" in schema:
-            yield schema
-        for part in schema.values():
-            yield from objects(part)
+def open_objects(schema: Any, name: str = "") -> Iterator[str]:
+    """Names of the objects of the schema that take any key; a map says what its values are, so it is none of them."""
+    if isinstance(schema, list):
+        for part in schema:
+            yield from open_objects(part, name)
+    elif isinstance(schema, dict):
+        kind = schema.get("type", ())
+        if ("properties" in schema or "object" in (kind if isinstance(kind, list) else [kind])) and (
+            schema.get("additionalProperties", True) is True
+        ):
+            yield name
+        for key, part in schema.items():
+            yield from open_objects(part, name if key == "items" else key)
 
 
 def test_every_object_of_the_schema_refuses_unknown_keys() -> None:
-    assert all(part["additionalProperties"] is False for part in objects(SCHEMA))
+    assert set(open_objects(SCHEMA)) == set(FREE)
 
 
-@pytest.mark.parametrize("name", sorted(leaves(VALUES)))
-def test_value_is_in_the_schema_and_in_the_readme(name: str) -> None:
-    schema, keys = SCHEMA, name.split(".")
-    for key in keys:
-        if "properties" not in schema:
-            break
-        schema = schema["properties"][key]
+def resolve(schema: dict[str, Any]) -> dict[str, Any]:
+    return SCHEMA["definitions"][schema["$ref"].rsplit("/", 1)[1]] if "$ref" in schema else schema
+
+
+def assert_described(values: dict[str, Any], schema: dict[str, Any], path: str) -> None:
+    """Each key of the values has a schema of its own that says what it takes."""
+    for key, value in values.items():
+        assert key in schema["properties"], f"{path}{key} is not in values.schema.json"
+        part = resolve(schema["properties"][key])
+        assert part.keys() & {"type", "enum", "anyOf"}, f"{path}{key} may be anything"
+        if isinstance(value, dict) and "properties" in part:
+            assert_described(value, part, f"{path}{key}.")
+
+
+def test_every_value_is_in_the_schema() -> None:
+    assert_described(VALUES, SCHEMA, "")
+
+
+def test_the_schema_names_no_value_that_there_is_not() -> None:
+    assert set(SCHEMA["properties"]) - {"global"} == set(VALUES)
+
+
+def test_every_value_has_words_and_the_readme_has_them_all() -> None:
+    """`make reference` writes the table from the comments in values.yaml."""
+    assert [value.path for value in read_values(TEXT) if not value.words] == []
     readme = (CHART / "README.md").read_text()
-    assert any(f"`{'.'.join(keys[:length])}`" in readme for length in range(len(keys), 0, -1)), (
-        f"{name} is undocumented"
-    )
+    assert readme == make_chart_readme(readme, TEXT), "run `make reference`"
+
+
+def test_the_table_shows_defaults_and_lines_of_a_comment_as_one() -> None:
+    text = "a:\n  # -- one,\n  # two | three\n  b: 5Gi\n  # -- whole\n  c: {d: [1]}\n\n# of no value\ne:\n  f: null\n"
+    assert read_values(text) == [
+        Value("a.b", "5Gi", "one, two | three"),
+        Value("a.c", {"d": [1]}, "whole"),
+        Value("e.f", None, ""),
+    ]
+    assert "| `a.b` | `5Gi` | one, two \\| three |\n" in make_values_table(text)
+
+
+@pytest.mark.parametrize("lost", [BEGIN, END])
+def test_a_readme_without_its_marks_is_refused(lost: str) -> None:
+    readme = (CHART / "README.md").read_text().replace(lost, "")
+    with pytest.raises(ValueError, match=re.escape(lost.strip())):
+        make_chart_readme(readme, TEXT)
 
 
 @pytest.mark.parametrize(
@@ -101,6 +143,17 @@ def test_default_pool_takes_the_fields_of_an_executor_pool(path: tuple[str, ...]
         'controlPlane.url="https://user:password@control-plane.example"',
         'controlPlane.url="https://control-plane.example/?token=x"',
         'controlPlane.token="x"',
+        'tracing.endpoint="collector:4318"',
+        'tracing.endpoint="http://user:password@collector:4318"',
+        "crds.keep=null",
+        "crds.upgrade=true",
+        "executor.podDisruptionBudget.maxUnavailable=0",
+        'executor.podDisruptionBudget.maxUnavailable="0%"',
+        'controller.tolerations=[{"effekt":"NoSchedule"}]',
+        'controller.affinity={"nodeAffinities":{}}',
+        'controller.topologySpreadConstraints=[{"topologyKey":"zone"}]',
+        'defaultPool.podTemplate={"topologySpreadConstraints":[{"maxSkew":1,"topologyKey":"zone","whenUnsatisfied":"x"}]}',
+        'defaultPool.allowedNamespaces={"matchExpressions":[{"key":"a","operator":"is","values":["b"]}]}',
     ],
 )
 def test_wrong_value_is_refused(render: Render, value: str) -> None:

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from contracts.control_plane_api import ResultReport
+from contracts.tracing import TRACE_ANNOTATION
 from controller.resources import Execution, Pod, Pool, parse_execution, parse_pod, parse_pool
 from controller.settings import Settings
 
@@ -11,7 +12,9 @@ NOW = datetime(2026, 1, 15, 12, 0, 30, tzinfo=UTC)
 EXECUTION_ID = "exec_20260115_a1b2c3d4"
 
 
-def make_execution(name: str = "one", status: dict[str, Any] | None = None, **spec: Any) -> Execution:
+def make_execution(
+    name: str = "one", status: dict[str, Any] | None = None, *, traceparent: str = "", **spec: Any
+) -> Execution:
     body = {
         "metadata": {
             "name": name,
@@ -20,6 +23,7 @@ def make_execution(name: str = "one", status: dict[str, Any] | None = None, **sp
             "resourceVersion": "7",
             "generation": 1,
             "creationTimestamp": "2026-01-15T12:00:00Z",
+            **({"annotations": {TRACE_ANNOTATION: traceparent}} if traceparent else {}),
         },
         "spec": {"code": "def handler(event): return 1", "language": "python", **spec},
         "status": status or {},

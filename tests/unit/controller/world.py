@@ -20,6 +20,7 @@ from controller.recovery import Recovery
 from controller.report_tokens import ReportTokens
 from controller.reports import Reports
 from controller.resources import Execution
+from controller.tracing import Tracer
 from controller.writer import StatusWriter
 from tests.unit.controller.builders import NOW, make_execution, make_pod, make_pool
 
@@ -68,6 +69,7 @@ class FakeExecutors:
         self.requests: list[ExecutionRequest] = []
         self.runs: list[str] = []
         self.attempts: list[int] = []
+        self.traces: list[str] = []
         self.run_id = "a" * 32
         self.cancelled: list[str] = []
         self.buried: list[str] = []
@@ -77,9 +79,17 @@ class FakeExecutors:
         self.health: Exception | None = None
 
     async def execute(
-        self, url: str, request: ExecutionRequest, attempt: int, run_id: str = "", owner: str = ""
+        self,
+        url: str,
+        request: ExecutionRequest,
+        attempt: int,
+        run_id: str = "",
+        *,
+        owner: str = "",
+        traceparent: str = "",
     ) -> None:
         self.runs.append(run_id)
+        self.traces.append(traceparent)
         self.attempts.append(attempt)
         if self.refusals:
             refusal = self.refusals.pop(0)
@@ -119,7 +129,7 @@ class FakeExecutors:
 class World:
     """All of it, put together as the application does."""
 
-    def __init__(self) -> None:
+    def __init__(self, tracer: Tracer | None = None) -> None:
         self.time = NOW
         self.kube, self.executors, self.metrics = FakeKube(), FakeExecutors(), Metrics()
         metrics = self.metrics
@@ -138,6 +148,7 @@ class World:
                 notices=Notices(kube, "system"),
                 secret_namespaces=frozenset(),
                 now=self.now,
+                tracer=tracer,
             )
         )
         inquiry = Inquiry(self.pipeline, kube, executors, "system", self.now)
