@@ -130,11 +130,10 @@ class ExecutionFile(KubeModel):
         default=None, max_length=bounds.MAX_INLINE_FILES_BYTES, description="Its content, if that is text."
     )
     inline_base64: str | None = Field(
+        # No format: byte. CEL would then decode it, and by the other alphabet of base64.
         default=None,
-        min_length=1,  # to the API server nothing is no base64
         max_length=bounds.MAX_INLINE_FILES_BYTES,
         description="Its content as base64, whatever it is.",
-        json_schema_extra={"format": "byte"},
     )
     config_map_key_ref: ConfigMapKeyRef | None = None
     secret_key_ref: SecretKeyRef | None = None

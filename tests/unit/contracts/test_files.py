@@ -97,7 +97,6 @@ def test_files_that_can() -> None:
         ([{"path": "../x", "inline": ""}], files.RELATIVE_MESSAGE),
         ([{"path": "x"}], "write exactly one of inline, inlineBase64, configMapKeyRef and secretKeyRef"),
         ([{"path": "x", "inline": "", "inlineBase64": "YQ=="}], "write exactly one of"),
-        ([{"path": "x", "inlineBase64": ""}], "at least 1 character"),
         ([{"path": "x", "inline": "a", "secretKeyRef": {"name": "s", "key": "k"}}], "write exactly one of"),
         ([{"path": "x", "inlineBase64": "a"}], "inlineBase64 is base64 with its padding"),
         ([{"path": "x", "inlineBase64": "YQ==\n"}], "inlineBase64 is base64 with its padding"),
