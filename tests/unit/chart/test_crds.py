@@ -83,6 +83,7 @@ def test_without_a_cluster_it_says_so(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     monkeypatch.setattr("sys.argv", ["crds", "apply"])
+    monkeypatch.setattr(crds, "configure_logs", lambda level: None)  # it would stay so for all tests that follow
     monkeypatch.setenv("KUBECONFIG", str(tmp_path_factory.mktemp("none") / "kubeconfig"))
     assert crds.main() == 2
     assert "set KUBECONFIG" in capsys.readouterr().err
