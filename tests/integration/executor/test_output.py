@@ -5,13 +5,15 @@ import hashlib
 import socket
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 import httpx
 import psutil
 import pytest
 
+from contracts.executor_api import EPOCH_HEADER
 from contracts.output_events import MAX_CHUNK_BYTES, Position
+from tests.fakes.control_plane import FakeControlPlane
 from tests.integration.executor.conftest import TOKEN, make_request
 from tests.integration.executor.following import Followed, follow
 from tests.integration.executor.running import RunningExecutor, read_metric, wait_until_warm
@@ -44,6 +46,35 @@ def hash_lines(count: int) -> str:
     for begin in range(0, count, 4096):
         whole.update(b"".join(b"%015d\n" % number for number in range(begin, begin + 4096)))
     return whole.hexdigest()
+
+
+class Peak:
+    """The most memory that an executor has taken while the block ran."""
+
+    def __init__(self, executor: RunningExecutor) -> None:
+        self._process = psutil.Process(executor.process.pid)
+        self._before = self._most = self._look()
+
+    def _look(self) -> int:
+        size: int = self._process.memory_info().rss
+        return size
+
+    @property
+    def grown_mib(self) -> float:
+        """More than at its beginning."""
+        return (self._most - self._before) / MIB
+
+    async def __aenter__(self) -> Self:
+        self._looking = asyncio.create_task(self._look_often())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._looking.cancel()
+
+    async def _look_often(self) -> None:
+        while True:
+            self._most = max(self._most, self._look())
+            await asyncio.sleep(0.02)
 
 
 async def begin(client: httpx.AsyncClient, code: str, **fields: Any) -> str:
@@ -173,21 +204,18 @@ async def test_a_hundred_megabytes_arrive_whole_through_a_reader_that_breaks_off
     start: Callable[..., RunningExecutor],
 ) -> None:
     executor, lines = start(), 100 * MIB // 16
-    process = psutil.Process(executor.process.pid)
-    async with executor.client() as client:
-        await follow(client, await begin(client, SAY["python"]))
-        before = process.memory_info().rss
+    async with executor.client() as client, Peak(executor) as peak:
+        begun = time.monotonic()
         fields = {"event": lines, "timeout": 120, "output_overflow": "hold"}
         execution_id = await begin(client, LINES, **fields)
-        so_far, whole, read, peak = Followed(), hashlib.sha256(), 0, 0
+        so_far, whole, read = Followed(), hashlib.sha256(), 0
 
         def take(followed: Followed) -> bool:
-            nonlocal read, peak
+            nonlocal read
             if len(followed.stdout) > MIB:
                 whole.update(followed.stdout)
                 read += len(followed.stdout)
                 followed.stdout.clear()
-                peak = max(peak, process.memory_info().rss)
             return read >= target
 
         for target in (15 * MIB, 40 * MIB, 41 * MIB, 200 * MIB):
@@ -198,14 +226,14 @@ async def test_a_hundred_megabytes_arrive_whole_through_a_reader_that_breaks_off
         whole.update(so_far.stdout)
         assert (read + len(so_far.stdout), so_far.gaps) == (16 * lines, [])
         assert whole.hexdigest() == hash_lines(lines)
+        took_s = time.monotonic() - begun - 4 * 0.5
         assert so_far.ending is not None
         assert (so_far.ending.phase, so_far.ending.stdout_bytes) == ("Succeeded", 16 * lines)
         result = await result_of(client, execution_id)
     assert (result["stdout_truncated"], len(result["stdout"])) == (True, 10 * MIB)
     assert result["return_value"] == "all written"
-    grown = (peak - before) / MIB
-    print(f"the executor grew by {grown:.1f} MiB at most while 100 MiB went through it")
-    assert grown < 64
+    print(f"the executor grew by {peak.grown_mib:.1f} MiB at most while 100 MiB went through it in {took_s:.1f} s")
+    assert peak.grown_mib < 64
 
 
 async def test_held_with_nobody_who_reads_it_waits_until_its_time_is_over(client: httpx.AsyncClient) -> None:
@@ -219,8 +247,8 @@ async def test_held_with_nobody_who_reads_it_waits_until_its_time_is_over(client
 async def test_not_held_a_reader_that_takes_nothing_slows_neither_its_run_nor_others(
     start: Callable[..., RunningExecutor],
 ) -> None:
-    executor, lines = start(), 30 * MIB // 16
-    async with executor.client() as client:
+    executor, lines = start(), 100 * MIB // 16
+    async with executor.client() as client, Peak(executor) as peak:
         execution_id = await begin(client, LINES, event=lines)
         with socket.create_connection(("127.0.0.1", executor.port)) as stuck:
             stuck.sendall(f"GET /executions/{execution_id}/output HTTP/1.1\r\nHost: x\r\n\r\n".encode())
@@ -230,7 +258,9 @@ async def test_not_held_a_reader_that_takes_nothing_slows_neither_its_run_nor_ot
             assert [answer.json()["return_value"] for answer in small] == list(range(10))
             result = await result_of(client, execution_id)
             assert (result["status"], result["stdout_truncated"]) == ("success", True)
-            print(f"ten small ones and one of 30 MiB beside a stuck reader: {time.monotonic() - begun:.2f} s")
+            took_s = time.monotonic() - begun
+            print(f"ten small ones and one of 100 MiB beside a stuck reader: {took_s:.2f} s, {peak.grown_mib:.1f} MiB")
+            assert peak.grown_mib < 80
         late = await follow(client, execution_id)
         (gap,) = late.gaps
         assert (gap.begin, late.position.stdout) == (10 * MIB, 16 * lines)
@@ -303,3 +333,23 @@ async def test_pieces_are_small_and_the_result_is_what_it_is_without_a_reader(cl
     one, other = await result_of(client, followed), await result_of(client, alone)
     differs = {"execution_id", "execution_time", "metrics"}
     assert {key: one[key] for key in one.keys() - differs} == {key: other[key] for key in other.keys() - differs}
+
+
+async def test_the_controller_is_told_the_end_of_the_output_and_nobody_else_is(
+    reporting: Callable[..., RunningExecutor], control_plane: FakeControlPlane
+) -> None:
+    code = "import time\ndef handler(event):\n    for n in range(event): print('line', n); time.sleep(0.5)\n"
+    async with reporting(MAX_CONCURRENT_EXECUTIONS="3").client() as client:
+        requests = [make_request(code, event=count) for count in (12, 4, 12)]
+        headers = [{EPOCH_HEADER: "7"}, {EPOCH_HEADER: "7"}, {}]
+        await asyncio.gather(
+            *(client.post("/execute", json=each, headers=head) for each, head in zip(requests, headers, strict=True))
+        )
+        told, short, stranger = (
+            [call.body for call in control_plane.of("heartbeat", str(each["execution_id"]))] for each in requests
+        )
+    assert short == []
+    assert [body.keys() for body in stranger] == [{"timestamp"}]
+    assert [body.get("between", False) for body in told] == [True, False]
+    assert [body["stdout_tail"].count("\n") for body in told] == pytest.approx([5, 10], abs=1)
+    assert all(body["stdout_tail"].startswith("line 0\nline 1\n") for body in told)

@@ -3,9 +3,13 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import JsonValue
 
-from contracts.bounds import STATUS_TAIL_BYTES
+from contracts.bounds import STATUS_PROGRESS_BYTES, STATUS_TAIL_BYTES
+from contracts.control_plane_api import Heartbeat
+from executor_runtime.progress import MAX_PROGRESS_BYTES
 from executor_runtime.tail import decode_tail
+from tests.unit.executor_runtime.fake_time import START
 
 
 @pytest.mark.parametrize(
@@ -20,6 +24,13 @@ from executor_runtime.tail import decode_tail
 )
 def test_it_begins_with_a_whole_character(raw: bytes, text: str) -> None:
     assert decode_tail(raw) == text
+
+
+def test_a_heartbeat_with_the_longest_tails_is_as_short_as_the_controller_takes() -> None:
+    longest = decode_tail(b"\x01" * STATUS_TAIL_BYTES)
+    progress: dict[str, JsonValue] = {"p": "\x01" * (MAX_PROGRESS_BYTES // 6)}
+    beat = Heartbeat(timestamp=START, progress=progress, stdout_tail=longest, stderr_tail=longest, between=True)
+    assert 2 * 6 * STATUS_TAIL_BYTES < len(beat.model_dump_json()) < STATUS_PROGRESS_BYTES
 
 
 @given(raw=st.binary(max_size=20), times=st.integers(1, 400))
