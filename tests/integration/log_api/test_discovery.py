@@ -44,8 +44,13 @@ async def test_it_is_in_the_openapi_documents(cluster: Aggregated) -> None:
         return path in (await cluster.call("GET", "/openapi/v2"))["paths"]
 
     await _eventually(merged, "in /openapi/v2")
-    index = await cluster.call("GET", "/openapi/v3")
-    document = await cluster.call("GET", index["paths"][VERSION_PATH.removeprefix("/")]["serverRelativeURL"])
+
+    async def indexed() -> Any:
+        found = await cluster.call("GET", "/openapi/v3")
+        return found["paths"].get(VERSION_PATH.removeprefix("/"))
+
+    entry = await _eventually(indexed, "in the index of /openapi/v3")
+    document = await cluster.call("GET", entry["serverRelativeURL"])
     assert list(document["paths"]) == [path]
 
 
