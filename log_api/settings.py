@@ -18,7 +18,7 @@ _EXAMPLES: Final = {
     "PORT": "8443",
     "HEALTH_PORT": "8081",
     "MAX_STREAMS": "200",
-    "MAX_STREAMS_PER_USER": "50",
+    "MAX_STREAMS_PER_USER": "20",
     "LOG_LEVEL": "INFO",
 }
 
@@ -35,7 +35,7 @@ class Settings(BaseSettings):
     port: _Port = 8443
     health_port: _Port = 8081
     max_streams: int = Field(default=200, ge=1, le=10_000, description="Answers that are sent at a time.")
-    max_streams_per_user: int = Field(default=50, ge=1, le=10_000, description="Of them to one user.")
+    max_streams_per_user: int = Field(default=20, ge=1, le=10_000, description="Of them to one user.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
 
