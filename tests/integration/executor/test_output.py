@@ -90,10 +90,10 @@ async def result_of(client: httpx.AsyncClient, execution_id: str) -> dict[str, A
     return found
 
 
-async def wait_until(is_so: Callable[[], bool]) -> None:
-    """Until what another task reads makes it so."""
+async def wait_for_bytes(total: int, *readers: Followed) -> None:
+    """Until other tasks have read so many each."""
     async with asyncio.timeout(20):
-        while not is_so():  # noqa: ASYNC110
+        while any(followed.total < total for followed in readers):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
 
@@ -143,7 +143,7 @@ async def test_what_is_printed_comes_while_the_code_runs_and_in_its_order(
     live = asyncio.create_task(follow(client, execution_id, so_far, until=lambda read: read.total == 8))
     for number in range(4):
         (directory / str(number)).touch()
-        await wait_until(lambda so_many=2 * (number + 1): so_far.total == so_many)
+        await wait_for_bytes(2 * (number + 1), so_far)
     await live
     assert (so_far.order, so_far.ending) == (["stdout", "stderr"] * 2, None)
     assert (await client.get(f"/executions/{execution_id}")).json()["state"] == "running"
@@ -312,7 +312,7 @@ async def test_readers_are_bounded_and_their_places_come_back(client: httpx.Asyn
     async with httpx.AsyncClient(base_url=client.base_url, timeout=60, trust_env=False) as other:
         so_far = [Followed() for _ in range(8)]
         readers = [asyncio.create_task(follow(other, execution_id, each)) for each in so_far]
-        await wait_until(lambda: all(each.total == 2 for each in so_far))
+        await wait_for_bytes(2, *so_far)
         refused = await client.get(path, params={"follow": "false"})
         assert (refused.status_code, refused.json()["error_code"]) == (429, "Executor.TooManyReaders")
         assert int(refused.headers["Retry-After"]) >= 1
