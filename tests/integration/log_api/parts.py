@@ -27,6 +27,8 @@ LOG_API_USER = "log-api"
 TENANT_USER = "tenant"
 OWN, OTHER = "team-a", "team-b"
 API_SERVICE = f"/apis/apiregistration.k8s.io/v1/apiservices/{VERSION}.{GROUP}"
+REQUEST_TIMEOUT_S = 15
+"""Of the API server, for all that is no stream; its default is a minute."""
 _START_S = 60.0
 _MERGE = "application/merge-patch+json"
 _STRATEGIC = "application/strategic-merge-patch+json"

@@ -14,7 +14,7 @@ from controller import names
 from tests.fakes.output import Output, OutputExecutor
 from tests.integration.controller.apiserver import find_binary
 from tests.integration.controller.cluster import NAMESPACE
-from tests.integration.log_api.parts import OWN, TENANT_USER, Aggregated, log_path
+from tests.integration.log_api.parts import OWN, REQUEST_TIMEOUT_S, TENANT_USER, Aggregated, log_path
 
 ID = "exec_20260115_a1b2c3d4"
 _LARGE_BYTES = 100 * 1_048_576
@@ -173,6 +173,20 @@ async def test_a_silent_run_keeps_the_line_open(cluster: Aggregated, executor: O
         await asyncio.wait_for(_read_until(answer.content, b": keep-alive\n\n"), 10)
         output.end()
         assert b"event: end" in await answer.content.read()
+
+
+async def test_a_silent_run_outlasts_the_api_servers_request_timeout(
+    cluster: Aggregated, executor: OutputExecutor
+) -> None:
+    """Also as text, in which nothing is sent meanwhile."""
+    output = executor.outputs[ID] = Output(owner=await cluster.run("quiet", ID))
+    async with cluster.ask(log_path("quiet", follow="true")) as answer:
+        assert answer.status == 200
+        await asyncio.sleep(REQUEST_TIMEOUT_S + 3)
+        output.write("stdout", b"still there\n")
+        assert await answer.content.readline() == b"still there\n"
+        output.end()
+        assert await answer.content.read() == b""
 
 
 async def test_a_client_that_leaves_is_noticed(cluster: Aggregated, executor: OutputExecutor) -> None:
