@@ -174,3 +174,12 @@ async def test_files_from_the_spec_a_config_map_and_a_secret_are_there_and_the_s
     )
     missing = await cluster.wait_for_phase("missing", "Succeeded", "Failed", "Rejected")
     assert find_condition(missing, "Finished")["reason"] == "ConfigMapNotFound"
+
+
+async def test_a_file_that_is_no_base64_is_rejected_where_the_api_server_takes_it(
+    cluster: Cluster, executor: RunningExecutor
+) -> None:
+    await cluster.create_execution("damaged", files=[{"path": "x", "inlineBase64": "YQ="}])
+    rejected = await cluster.wait_for_phase("damaged", "Succeeded", "Failed", "Rejected")
+    assert find_condition(rejected, "Finished")["reason"] == "InvalidSpec"
+    assert "inlineBase64 is base64 with its padding" in rejected["status"]["error"]["description"]
