@@ -47,6 +47,8 @@ from executor_runtime.workspace import Workspaces
 _M_MMAP_THRESHOLD: Final = -3
 _LARGE_BYTES: Final = 131_072
 _EXIT_LIMIT_S: Final = 1.9
+_SEND_BUFFER_BYTES: Final = 262_144
+"""Of each connection; the kernel takes twice as much (socket(7))."""
 _KILL_TIMEOUT_S: Final = 0.5
 _REPORT_TIMEOUT_S: Final = 0.5
 _EXITED_TIMEOUT_S: Final = 0.5
@@ -171,6 +173,9 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
         # Accepted sockets inherit it. asyncio does not see to it here, and an answer's body would wait 40 ms
         # for the client's delayed acknowledgement of its head.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # What is in it when a connection breaks has to be sent again (``sandbox.output.RING_BYTES``); the kernel would
+        # let it grow to 4 MiB.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
         yield listener
 
 

@@ -136,11 +136,11 @@ async def test_files_from_the_spec_a_config_map_and_a_secret_are_there_and_the_s
     made: list[dict[str, Any]] = [
         {
             "kind": "ConfigMap",
-            "metadata": {"name": "data"},
+            "metadata": {"name": "files-data"},
             "data": {"a.csv": "1;2"},
             "binaryData": {"b.bin": base64.b64encode(binary).decode()},
         },
-        {"kind": "Secret", "metadata": {"name": "keys"}, "data": {"key": encoded}},
+        {"kind": "Secret", "metadata": {"name": "files-keys"}, "data": {"key": encoded}},
     ]
     for body in made:
         path = names.core_path("with-secrets", f"{body['kind'].lower()}s")
@@ -152,9 +152,9 @@ async def test_files_from_the_spec_a_config_map_and_a_secret_are_there_and_the_s
     )
     files: list[dict[str, Any]] = [
         {"path": "in/inline.txt", "inline": "text"},
-        {"path": "in/a.csv", "configMapKeyRef": {"name": "data", "key": "a.csv"}},
-        {"path": "in/b.bin", "configMapKeyRef": {"name": "data", "key": "b.bin"}},
-        {"path": ".ssh/key", "secretKeyRef": {"name": "keys", "key": "key"}},
+        {"path": "in/a.csv", "configMapKeyRef": {"name": "files-data", "key": "a.csv"}},
+        {"path": "in/b.bin", "configMapKeyRef": {"name": "files-data", "key": "b.bin"}},
+        {"path": ".ssh/key", "secretKeyRef": {"name": "files-keys", "key": "key"}},
     ]
     event = [file["path"] for file in files]
     await cluster.create_execution("with-files", "with-secrets", code=code, event=event, files=files)
@@ -170,7 +170,7 @@ async def test_files_from_the_spec_a_config_map_and_a_secret_are_there_and_the_s
     refused = await cluster.wait_for_phase("refused", "Succeeded", "Failed", "Rejected")
     assert find_condition(refused, "Finished")["reason"] == "SecretsNotAllowed"
     await cluster.create_execution(
-        "missing", code=code, files=[{"path": "x", "configMapKeyRef": {"name": "data", "key": "k"}}]
+        "missing", code=code, files=[{"path": "x", "configMapKeyRef": {"name": "no-such-data", "key": "k"}}]
     )
     missing = await cluster.wait_for_phase("missing", "Succeeded", "Failed", "Rejected")
     assert find_condition(missing, "Finished")["reason"] == "ConfigMapNotFound"

@@ -62,8 +62,8 @@ def _disk_watch() -> None:
 
 def _output_bound() -> None:
     class Larger(Drain):
-        def __init__(self, descriptor: int, limit: int, *, is_ours: bool = False) -> None:
-            super().__init__(descriptor, max(limit, _STREAM_BYTES), is_ours=is_ours)
+        def __init__(self, descriptor: int, limit: int, *, is_ours: bool = False, tail_bytes: int = 0) -> None:
+            super().__init__(descriptor, max(limit, _STREAM_BYTES), is_ours=is_ours, tail_bytes=tail_bytes)
 
     replace(starting, "Drain", Larger)
 

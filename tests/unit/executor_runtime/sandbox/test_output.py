@@ -187,7 +187,7 @@ async def test_a_reader_that_lags_costs_a_bounded_memory_and_gets_each_byte(pipe
 
 async def test_held_it_is_not_read_on_until_somebody_has_read_it(pipes: Pipes) -> None:
     output = connect(Output(holds=True), pipes)
-    data = os.urandom(12 * MIB)
+    data = os.urandom(RING_BYTES + 4 * MIB)
     await pipes.write(data)
     assert pipes.unwritten
     assert LIMIT + READ_AHEAD_BYTES <= pipes.stdout.total_bytes <= LIMIT + READ_AHEAD_BYTES + MIB
@@ -204,7 +204,7 @@ async def test_held_it_is_not_read_on_until_somebody_has_read_it(pipes: Pipes) -
 
 async def test_held_what_was_sent_and_did_not_arrive_can_be_read_again(pipes: Pipes) -> None:
     output = connect(Output(holds=True), pipes)
-    data = os.urandom(12 * MIB)
+    data = os.urandom(RING_BYTES + 4 * MIB)
     reader = output.open(Position())
     await pipes.write(data)
     while pipes.unwritten:
@@ -221,7 +221,7 @@ async def test_held_what_was_sent_and_did_not_arrive_can_be_read_again(pipes: Pi
 async def test_not_held_a_reader_that_takes_nothing_stops_nothing(pipes: Pipes) -> None:
     output = connect(Output(), pipes)
     reader = output.open(Position())
-    data = os.urandom(12 * MIB)
+    data = os.urandom(RING_BYTES + 4 * MIB)
     await pipes.write(data)
     assert (pipes.unwritten, pipes.stdout.total_bytes) == (b"", len(data))
     assert output.held_bytes == LIMIT + RING_BYTES
