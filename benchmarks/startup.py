@@ -35,7 +35,8 @@ async def time_start() -> float:
     """Milliseconds from an executor's start to ``container_ready`` at the Control Plane."""
     with open_directory() as directory:
         async with FakeControlPlane() as control_plane:
-            executor = RunningExecutor(directory, {"CONTROL_PLANE_URL": control_plane.url})
+            settings = {"CONTROL_PLANE_URL": control_plane.url, "INTERNAL_API_TOKEN": "of-this-benchmark"}
+            executor = RunningExecutor(directory, settings)
             try:
                 (ready,) = await control_plane.wait_for("ready", timeout_s=30)
                 return (ready.at - executor.started_at) * 1000
