@@ -18,6 +18,8 @@ from pydantic.alias_generators import to_camel
 from contracts.execution import Phase
 
 StreamName = Literal["stdout", "stderr"]
+STREAMS: Final[tuple[StreamName, StreamName]] = ("stdout", "stderr")
+"""In the order in which what is there already is told."""
 
 MAX_CHUNK_BYTES: Final = 32_768
 """Of output in one event; in base64 a third more."""

@@ -2,9 +2,9 @@
 
 import hmac
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, StringConstraints, ValidationError, ValidationInfo, field_validator
@@ -48,6 +48,7 @@ def _check_url(value: str) -> str:
 
 
 _Url = Annotated[str, AfterValidator(_check_url)]
+_Settings = TypeVar("_Settings", bound=BaseSettings)
 
 
 class Settings(BaseSettings):
@@ -103,13 +104,22 @@ def load_settings() -> Settings:
     Raises:
         SettingsError: one line that names the variable, what is wrong and an example.
     """
+    return read_environment(Settings, _EXAMPLES)
+
+
+def read_environment(kind: type[_Settings], examples: Mapping[str, str]) -> _Settings:
+    """Settings of any process of the operator; ``examples`` by variable.
+
+    Raises:
+        SettingsError: as ``load_settings``.
+    """
     try:
-        return Settings()
+        return kind()
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0]).upper()
         problem = "is not set" if first["type"] == "missing" else f"is wrong: {first['msg']}"
-        raise SettingsError(f"{name} {problem}; for example {name}={_EXAMPLES.get(name, '...')}") from None
+        raise SettingsError(f"{name} {problem}; for example {name}={examples.get(name, '...')}") from None
 
 
 class TokenFile:

@@ -18,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 
 from contracts.execution import Phase
 from contracts.executor_api import MAX_ATTEMPT, OWNER_PATTERN, ResultStatus
-from contracts.output_events import KEEP_ALIVE, End, Ending, Event, Pause, Position, StreamName, encode
+from contracts.output_events import KEEP_ALIVE, STREAMS, End, Ending, Event, Pause, Position, StreamName, encode
 from executor_runtime.errors import NotFound, TooManyReaders, ValidationFailed
 from executor_runtime.records import Faded, Record
 from executor_runtime.sandbox import Reader
@@ -128,8 +128,7 @@ def _is_meant(record: Record, asked: Asked) -> bool:
 
 
 def _check_offsets(position: Position, shown: Position) -> None:
-    streams: tuple[StreamName, StreamName] = ("stdout", "stderr")
-    for stream in streams:
+    for stream in STREAMS:
         if position.of(stream) > shown.of(stream):
             raise _refuse(
                 stream,

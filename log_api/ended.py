@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 from contracts import bounds
 from contracts.execution import ExecutionStatus
-from contracts.output_events import MAX_CHUNK_BYTES, Ending, StreamName
-from log_api.events import STREAMS, Chunk, Cursor, End, Event, Gap
+from contracts.output_events import MAX_CHUNK_BYTES, STREAMS, Ending, StreamName
+from log_api.events import Chunk, Cursor, End, Event, Gap
 
 
 def read_status(status: ExecutionStatus, cursor: Cursor) -> Iterator[Event]:

@@ -5,11 +5,8 @@ missing, but not how much.
 """
 
 from dataclasses import dataclass, replace
-from typing import get_args
 
 from contracts.output_events import Ending, Position, StreamName
-
-STREAMS: tuple[StreamName, ...] = get_args(StreamName)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from contracts.kube import DnsName
-from controller.errors import SettingsError
+from controller.settings import read_environment
 
 _Port = Annotated[int, Field(ge=1, le=65_535)]
 _EXAMPLES: Final = {
@@ -45,10 +45,4 @@ def load_settings() -> Settings:
     Raises:
         SettingsError: one line that names the variable, what is wrong and an example.
     """
-    try:
-        return Settings()
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = str(first["loc"][0]).upper()
-        problem = "is not set" if first["type"] == "missing" else f"is wrong: {first['msg']}"
-        raise SettingsError(f"{name} {problem}; for example {name}={_EXAMPLES.get(name, '...')}") from None
+    return read_environment(Settings, _EXAMPLES)

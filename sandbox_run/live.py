@@ -15,7 +15,7 @@ import sys
 from typing import Final, TextIO
 
 from contracts import bounds
-from contracts.output_events import Chunk, Gap, StreamName
+from contracts.output_events import Chunk, Gap
 from sandbox_run import output
 from sandbox_run.text import for_terminal
 
@@ -45,9 +45,8 @@ class Live:
         """Prints what has waited for the end; ``stdout`` is what the result has."""
         if self._gate is not None:
             await self._outlets["stdout"].write(self._gate.rest(stdout))
-        names: tuple[StreamName, ...] = ("stdout", "stderr")
-        for name in names:
-            await self._outlets[name].finish()
+        for outlet in self._outlets.values():
+            await outlet.finish()
 
 
 class _Gate:

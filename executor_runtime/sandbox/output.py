@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from contracts.output_events import MAX_CHUNK_BYTES, Chunk, Gap, Position, StreamName
+from contracts.output_events import MAX_CHUNK_BYTES, STREAMS, Chunk, Gap, Position, StreamName
 
 if TYPE_CHECKING:
     from executor_runtime.sandbox.drain import Drain
@@ -28,7 +28,6 @@ reads (tcp(7), tcp_rmem): with a reader slower than the code a ring of 8 was too
 GRACE_S: Final = 30.0
 """A follower that was cut off is expected back for so long."""
 _MAX_ORDERED: Final = 1024
-_STREAMS: Final[tuple[StreamName, StreamName]] = ("stdout", "stderr")
 
 
 class Output:
@@ -137,10 +136,10 @@ class Output:
 
     def _drain(self, stream: StreamName) -> "Drain":
         assert self._drains is not None
-        return self._drains[_STREAMS.index(stream)]
+        return self._drains[STREAMS.index(stream)]
 
     def _remember(self) -> None:
-        for stream in _STREAMS:
+        for stream in STREAMS:
             drain = self._drain(stream)
             drain.remember(RING_BYTES)
             drain.on_data = self._make_note(stream, drain)
@@ -166,7 +165,7 @@ class Reader:
 
     def begin_anew(self) -> None:
         """Of what is there already the order is not known: stdout comes first."""
-        self._due = deque(zip(_STREAMS, self._output.read_bytes, strict=True))
+        self._due = deque(zip(STREAMS, self._output.read_bytes, strict=True))
 
     def note(self, stream: StreamName, offset: int) -> None:
         """A stream has been read up to here."""
