@@ -146,7 +146,18 @@ class Pods:
 
     def is_ready(self, pod: Pod) -> bool:
         """Whether its executor is ready: the kubelet says so, or it has said so itself."""
-        return pod.ready or (bool(pod.ip) and self._said_ready.get(pod.ip, ("", None))[0] == pod.name)
+        return pod.ready or self._has_said_ready(pod)
+
+    def is_running(self, pod: Pod) -> bool:
+        """Whether an executor runs in it: the kubelet says so, or will, for that executor has said that it is ready.
+
+        After a restart, above all after a back-off, the pod's status shows for a second or two how the run before
+        ended, while the new one takes work already.
+        """
+        return pod.running or self._has_said_ready(pod)
+
+    def _has_said_ready(self, pod: Pod) -> bool:
+        return bool(pod.ip) and self._said_ready.get(pod.ip, ("", None))[0] == pod.name
 
     def _offer(self, pod: Pod) -> None:
         pool = self._pools.get(pod.pool)

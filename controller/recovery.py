@@ -70,10 +70,10 @@ class Recovery:
     def lose_pod(self, name: str) -> None:
         """A pod is gone: whatever held its slots has crashed, unless its executor reported in time."""
         pod = self._pipeline.pods.get(name)
+        # What is known of an earlier run of a container that ran on says nothing about this one.
+        told = pod is not None and pod.terminated is not None and not self._pipeline.pods.is_running(pod)
         holders = self._pipeline.pods.lose(name)
         self._pipeline.containers.lose(name, pod)
-        # What is known of an earlier run of a container that ran on says nothing about this one.
-        told = pod is not None and pod.terminated is not None and not pod.running
         ended = gone(name) if pod is None else classify(pod) if told else removed(pod)
         for uid in holders:
             self._crash(uid, ended)
@@ -87,7 +87,7 @@ class Recovery:
             tracked = self._pipeline.registry.get(uid)
             if tracked is None or tracked.stage is not Stage.RUNNING:
                 continue
-            if pod.running:
+            if self._pipeline.pods.is_running(pod):
                 # It runs again: only the new one knows whether this was given to it or to the old one.
                 self._pipeline.spawn(self._ask_until_told(tracked, ended), tracked)
             else:

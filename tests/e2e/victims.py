@@ -21,9 +21,15 @@ class Victim:
         tenant.create(name, **{"code": SLEEPS, "timeoutSeconds": 300, **spec})
         status = eventually(lambda: (s := tenant.status(name)).get("phase") == "Running" and s, timeout_s=60)
         self.pod, self.node, self.execution_id = status["podName"], status["nodeName"], status["executionId"]
-        found = tenant.tools.get("pod", self.pod, SYSTEM_NAMESPACE)
-        self.pod_uid = found["metadata"]["uid"]
-        self.container = found["status"]["containerStatuses"][0]["containerID"].rpartition("//")[2]
+        self.pod_uid, self.container = eventually(self._find_container, timeout_s=30)
+
+    def _find_container(self) -> tuple[str, str] | None:
+        """The pod and its container, once the kubelet shows it: an executor that was started again works sooner."""
+        found = self.tenant.tools.get("pod", self.pod, SYSTEM_NAMESPACE)
+        container = found["status"]["containerStatuses"][0]
+        if "running" not in container["state"]:
+            return None
+        return found["metadata"]["uid"], container["containerID"].rpartition("//")[2]
 
     def crashed(self, reason: str, *words: str, timeout_s: int = 120) -> Object:
         """Waits for its end: Crashed for this reason, with a message for a person, which an Event has too."""

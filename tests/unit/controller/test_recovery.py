@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from controller.pipeline import CLAIMS_AT_A_TIME
 from controller.placement import Placed
 from controller.recovery import RESYNC_AFTER_A_MISS_S, RESYNC_S, SEEN_AT_A_TIME
 from controller.resources import parse_execution
-from tests.unit.controller.builders import make_pod
+from tests.unit.controller.builders import NOW, make_execution, make_pod, make_pool
 from tests.unit.controller.virtual_time import run_virtually
 from tests.unit.controller.world import World
 
@@ -102,6 +103,46 @@ async def test_a_list_that_is_behind_the_watch_does_not_end_a_container_again() 
     world.recovery.see_pod(replace(stale, resource_version="21"))
     await world.settle()
     assert world.kube.phases["one"] == ["Running", "Crashed"]
+    await world.pipeline.close(0)
+
+
+def seconds_ago(seconds: float) -> str:
+    return (NOW - timedelta(seconds=seconds)).isoformat()
+
+
+def backing_off(finished: str) -> dict[str, Any]:
+    """What a pod's status says while its container waits to be started again, and for a second or two after."""
+    ended = {"terminated": {"exitCode": 143, "containerID": "containerd://before", "finishedAt": finished}}
+    waiting = {"waiting": {"reason": "CrashLoopBackOff"}}
+    container = {"name": "executor", "state": waiting, "lastState": ended, "restartCount": 1}
+    return {"containerStatuses": [container], "conditions": []}
+
+
+async def test_how_the_run_before_ended_is_not_told_of_a_run_that_the_kubelet_has_not_shown_yet() -> None:
+    world = World()
+    world.pipeline.see_pool(make_pool(concurrency=1))
+    world.recovery.see_pod(make_pod(**backing_off(seconds_ago(10))))
+    assert world.pipeline.pods.say_ready("pod-1", NOW, "10.0.0.1") is not None
+    world.pipeline.see(make_execution())
+    await world.settle()
+    assert world.kube.phases["one"] == ["Running"]
+    world.recovery.lose_pod("pod-1")
+    await world.settle()
+    assert world.kube.reason("one", "Finished") == "ExecutorLost"
+    await world.pipeline.close(0)
+
+
+async def test_the_end_of_a_run_that_is_shown_after_the_next_one_took_work_does_not_end_that_work() -> None:
+    world = World()
+    world.add_pod()
+    assert world.pipeline.pods.say_ready("pod-1", NOW, "10.0.0.1") is not None
+    execution = make_execution()
+    world.pipeline.see(execution)
+    await world.settle()
+    world.executors.answer = ExecutionState(execution_id=execution.execution_id, state="running")
+    world.recovery.see_pod(make_pod(**backing_off(seconds_ago(10))))
+    await world.settle()
+    assert world.kube.phases["one"] == ["Running"]
     await world.pipeline.close(0)
 
 
