@@ -32,7 +32,7 @@ from executor_runtime.errors import MethodNotAllowed, NotFound, RequestError, Va
 from executor_runtime.fencing import Fence
 from executor_runtime.live_output import parse_query
 from executor_runtime.metrics import CONTENT_TYPE, Metrics
-from executor_runtime.middleware import RequestContext
+from executor_runtime.middleware import Endpoint, RequestContext
 from executor_runtime.records import Record
 from executor_runtime.request import RequestReader
 from executor_runtime.sandbox import SandboxError
@@ -67,23 +67,38 @@ class Api:
 def build_app(api: Api) -> FastAPI:
     """The ASGI application."""
     app = FastAPI(title="sandbox-executor", version=VERSION, docs_url=None, redoc_url=None, redirect_slashes=False)
-    routers = (_execution_routes(api), _observation_routes(api))
+    execute = _execute_on(api)
+    routers = (_execution_routes(api, execute), _observation_routes(api))
     for router in routers:
         app.include_router(router)
     app.state.own_routes = [route for router in routers for route in router.routes if isinstance(route, APIRoute)]
-    app.add_middleware(RequestContext, token=api.token, metrics=api.metrics, debug=api.debug)
+    direct = {("POST", "/execute"): execute}
+    app.add_middleware(RequestContext, token=api.token, metrics=api.metrics, debug=api.debug, direct=direct)
     app.add_exception_handler(HTTPException, _translate_http_exception)
     app.add_exception_handler(RequestValidationError, _translate_validation_error)
     app.openapi = lru_cache(lambda: openapi.build_document(app, api.token.required))  # type: ignore[method-assign]
     return app
 
 
-def _execution_routes(api: Api) -> APIRouter:
-    router = APIRouter(tags=["executions"], responses={401: openapi.UNAUTHORIZED, 500: openapi.BROKEN})
+def _execute_on(api: Api) -> Endpoint:
     reader = RequestReader()
     service, fence = api.service, api.fence
 
-    @router.post(
+    async def execute(request: Request) -> Response:
+        wanted = await reader.read(request)
+        # Only now, and with no await before the run begins: a newer leader may have spoken while the body came.
+        record = service.submit(wanted, fence.admit(request.headers))
+        if _prefers_async(request):
+            return _answer(_accept(record), 202, {"Preference-Applied": openapi.PREFER_ASYNC})
+        return Response(await service.wait(record), media_type="application/json")
+
+    return execute
+
+
+def _execution_routes(api: Api, execute: Endpoint) -> APIRouter:
+    router = APIRouter(tags=["executions"], responses={401: openapi.UNAUTHORIZED, 500: openapi.BROKEN})
+    service, fence = api.service, api.fence
+    router.post(
         "/execute",
         summary="Run code",
         response_model=None,
@@ -95,14 +110,7 @@ def _execution_routes(api: Api) -> APIRouter:
             412: openapi.FENCED,
             503: openapi.FULL,
         },
-    )
-    async def execute(request: Request) -> Response:
-        wanted = await reader.read(request)
-        # Only now, and with no await before the run begins: a newer leader may have spoken while the body came.
-        record = service.submit(wanted, fence.admit(request.headers))
-        if _prefers_async(request):
-            return _answer(_accept(record), 202, {"Preference-Applied": openapi.PREFER_ASYNC})
-        return Response(await service.wait(record), media_type="application/json")
+    )(execute)
 
     @router.get(
         "/executions",

@@ -9,11 +9,13 @@ import re
 import time
 import traceback
 import uuid
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from contracts.errors import ErrorBody
@@ -33,11 +35,21 @@ _LINGER_S: Final = 5.0
 log = structlog.get_logger()
 
 
-class RequestContext:
-    """The outermost application."""
+Endpoint = Callable[[Request], Awaitable[Response]]
 
-    def __init__(self, app: ASGIApp, token: Token, metrics: Metrics, debug: bool) -> None:
+
+class RequestContext:
+    """The outermost application.
+
+    ``direct``: what answers requests with this method and path without the framework's router and its layers, which
+    take a tenth of the executor's time for a small execution.
+    """
+
+    def __init__(
+        self, app: ASGIApp, token: Token, metrics: Metrics, debug: bool, direct: Mapping[tuple[str, str], Endpoint]
+    ) -> None:
         self._app = app
+        self._direct = direct
         self._token = token
         self._metrics = metrics
         self._debug = debug
@@ -57,7 +69,12 @@ class RequestContext:
         begun = time.perf_counter()
         try:
             self._authenticate(scope)
-            await self._app(scope, receive, answer.send)
+            endpoint = self._direct.get((scope["method"], scope["path"]))
+            if endpoint is None:
+                await self._app(scope, receive, answer.send)
+            else:
+                response = await endpoint(Request(scope, receive))
+                await response(scope, receive, answer.send)
         except ClientDisconnect:
             log.info("client_disconnected")
         except RequestError as error:

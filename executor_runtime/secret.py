@@ -17,7 +17,7 @@ from typing import Any, Final
 from contracts.bounds import TOKEN_OVERLAP_S
 
 REDACTED: Final = "[redacted]"
-_SECRET_KEYS: Final = ("token", "authorization", "secret", "password", "api_key")
+_SECRET_KEYS: Final = re.compile("token|authorization|secret|password|api_key", re.IGNORECASE)
 _MAX_DEPTH: Final = 8
 _MIN_SEARCHED_CHARS: Final = 8
 """A shorter token is no secret, and would be found in every other word: only a value that is all of it is replaced."""
@@ -54,7 +54,7 @@ class Redactor:
             return "[nested too deeply]"
         if isinstance(value, Mapping):
             return {
-                self._redact_text(str(key)): REDACTED if _names_secret(str(key)) else self.redact(item, depth + 1)
+                self._redact_text(str(key)): REDACTED if _SECRET_KEYS.search(str(key)) else self.redact(item, depth + 1)
                 for key, item in value.items()
             }
         if isinstance(value, (list, tuple, set, frozenset)):
@@ -79,11 +79,6 @@ def _pattern(token: str) -> str:
 
 def _escaped(found: re.Match[str]) -> str:
     return r"\\+" if found[0].startswith("\\") else rf"\\*{found[0]}"
-
-
-def _names_secret(key: str) -> bool:
-    lowered = key.lower()
-    return any(name in lowered for name in _SECRET_KEYS)
 
 
 class Token:

@@ -6,7 +6,6 @@ a property test holds that. Nothing of a request is in the command line, which u
 everyone on the host can read.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -53,10 +52,13 @@ def build_argv(start: Start) -> list[str]:
     ]
 
 
-def build_holder_argv(start: Start, holder: Sequence[str]) -> list[str]:
-    """The same, with a program that only waits in place of process 1, and so with no filter (``forking``)."""
-    options = [start.bwrap, *_namespaces(start), *_mounts(start), "--info-fd", str(start.info_fd)]
-    return [*options, "--", *holder]
+def build_holder_argv(start: Start) -> list[str]:
+    """The same for bwrap that waits for a filter which never comes whole, on its standard input (``fork_server``).
+
+    The program is never started.
+    """
+    options = [start.bwrap, *_namespaces(start), *_mounts(start)]
+    return [*options, "--seccomp", "0", "--info-fd", str(start.info_fd), "--", "/usr/bin/true"]
 
 
 def _namespaces(start: Start) -> list[str]:

@@ -18,7 +18,8 @@ from executor_runtime.sandbox.ring import Ring
 
 READ_AHEAD_BYTES: Final = 65_536
 """Of a stream that is held: what may be there unread, beyond what is kept, when more is read."""
-_READ_BYTES: Final = 1_048_576
+_BUFFER: Final = memoryview(bytearray(1_048_576))
+"""All streams are read into it, one at a time: memory of that size for each read would be mapped and unmapped."""
 _CONTROL_READ_BYTES: Final = 4096
 _SMALL_READ_BYTES: Final = 2048
 """A pipe of one page is fuller than that when it takes no more, however long each write is: those of at most a page are
@@ -147,19 +148,20 @@ class Drain:
     def _read_once(self) -> int | None:
         """How many bytes came: 0 at the end, None where there are none now."""
         try:
-            data = os.read(self._descriptor, _CONTROL_READ_BYTES if self._is_ours else _READ_BYTES)
+            size = os.readv(self._descriptor, [_BUFFER[:_CONTROL_READ_BYTES] if self._is_ours else _BUFFER])
         except BlockingIOError:
             return None
-        self.total_bytes += len(data)
+        data = _BUFFER[:size]
+        self.total_bytes += size
         room = max(self._limit - len(self.kept), 0)
         self.kept += data[:room]
-        if len(data) > room and self._tail_bytes:
+        if size > room and self._tail_bytes:
             self._write_tail(data[room:])
-        if data and self.on_data is not None:
+        if size and self.on_data is not None:
             self.on_data()
-        return len(data)
+        return size
 
-    def _write_tail(self, data: bytes) -> None:
+    def _write_tail(self, data: memoryview) -> None:
         if self._tail is None:
             self._tail = Ring(self._tail_bytes)
         self._tail.write(data)

@@ -5,9 +5,9 @@ secrets. Nothing of this package can be imported there but ``init``, whose text 
 It has a user namespace of its own, of which the executor is the owner: so the executor sees into all that is forked
 here, as it sees into all that it starts itself.
 
-For each sandbox it forks a *keeper*. That starts bwrap, which makes namespaces and mounts, and in them starts a
-*holder*, a program that only waits. The keeper enters what the holder holds: first the user namespace that owns the
-others (bwrap makes one for itself and a second one for user code), which gives it the capabilities for the rest. It
+For each sandbox it forks a *keeper*. That starts bwrap, which makes namespaces and mounts; its child, the *holder*,
+stops short of starting a program in them. The keeper enters what the holder holds: first the user namespace that owns
+the others (bwrap makes one for itself and a second one for user code), which gives it the capabilities for the rest. It
 makes a pid namespace and forks *process 1* into it, gives its capabilities up, and waits for that process's end.
 
 Process 1 mounts the ``/proc`` of its pid namespace where bwrap has put one, enters the inner user namespace, and gives
@@ -50,6 +50,11 @@ STDERR = 2
 FIRST_FREE = 64
 MAX_DESCRIPTORS = 1 << 20
 CHILD_PID = b'"child-pid": '
+NO_CAPABILITIES = b"\nCapEff:\t0000000000000000\n"
+F_SETPIPE_SZ = 1031
+KILL_FILTER = (6).to_bytes(2, sys.byteorder) + bytes(2) + (0x80000000).to_bytes(4, sys.byteorder)
+"""One instruction of a seccomp program (struct sock_filter): whatever is called, the process is killed. So ends a
+holder whose keeper was killed, when its pipe ends; without a word, for its stderr is the user's."""
 
 LIBC = _ctypes.dlopen(None, 0)  # type: ignore[arg-type]
 
@@ -73,9 +78,13 @@ class Function(_ctypes.CFuncPtr):
     _restype_ = Int
 
 
+FUNCTIONS = {name: Function(_ctypes.dlsym(LIBC, name)) for name in ("capset", "mount", "prctl", "setns", "unshare")}
+"""Looked up once: a sandbox takes a hundred calls."""
+
+
 def call(name: str, *arguments: Any) -> None:
     """Raises OSError when the function returns -1."""
-    if Function(_ctypes.dlsym(LIBC, name))(*arguments) == -1:
+    if FUNCTIONS[name](*arguments) == -1:
         error = _ctypes.get_errno()
         raise OSError(error, f"{name}: {os.strerror(error)}")
 
@@ -111,6 +120,8 @@ def main(setup: dict[str, Any]) -> NoReturn:
     die_with_parent(setup["parent"])
     call("prctl", PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     call("prctl", PR_SET_DUMPABLE, 0, 0, 0, 0)
+    os.environ.clear()
+    os.environ["LANG"] = "C.UTF-8"
     init: dict[str, Any] = {"__name__": "init"}
     exec(marshal.loads(setup["init_code"]), init)  # noqa: S102, S302 - the executor's own
     init["become_like_python"](setup)
@@ -200,8 +211,6 @@ class Server:
             take_descriptors(received, request["numbers"])
             give_up_capabilities()
             die_with_parent(0)
-            os.environ.clear()
-            os.environ["LANG"] = "C.UTF-8"
             self._filter.load()
             job_file = open(request["job_fd"], "rb")  # noqa: SIM115 - ``init`` closes it
             if request["check"]:
@@ -217,23 +226,29 @@ class Server:
 
 
 class Holder:
-    """bwrap, and in the namespaces that it has made a program that says that it is there, and waits."""
+    """bwrap's child, which has made everything, and reads the filter that it is to load before it starts a program.
+
+    The filter comes through a pipe that never ends while this lives, so no program is started: that would take as long
+    as all mounts together. The pipe has one slot, and what fills it is taken when the filter is read, after all else.
+    """
 
     def __init__(self, argv: list[str], info_fd: int, stderr: int) -> None:
         """Raises OSError when it does not come up; bwrap has said why on ``stderr`` then."""
-        held, self._hold = os.pipe()
-        up, says_up = os.pipe()
+        filter_end, self._hold = os.pipe2(os.O_DIRECT | os.O_CLOEXEC)
         info, tells_info = os.pipe()
-        actions = [(held, 0), (says_up, 1), (stderr, 2), (tells_info, info_fd)]
+        fcntl.fcntl(self._hold, F_SETPIPE_SZ, 1)
+        os.write(self._hold, KILL_FILTER)
+        actions = [(filter_end, 0), (stderr, 1), (stderr, STDERR), (tells_info, info_fd)]
         duplicates = [(os.POSIX_SPAWN_DUP2, *ends) for ends in actions]
         self._bwrap = os.posix_spawn(argv[0], argv, {}, file_actions=duplicates)
-        for descriptor in (held, says_up, tells_info):
-            os.close(descriptor)
-        os.write(self._hold, b"1")
-        if not os.read(up, 1):
-            raise OSError(0, "bwrap has not started the holder")
-        os.close(up)
+        os.close(filter_end)
+        os.close(tells_info)
+        try:
+            os.write(self._hold, KILL_FILTER)  # waits for the slot
+        except BrokenPipeError:
+            raise OSError(0, "bwrap has not made the sandbox") from None
         self.pid = self._find(info)
+        self._pidfd = os.pidfd_open(self.pid)
 
     def _find(self, info: int) -> int:
         """The holder's pid, from what bwrap says of its child."""
@@ -245,15 +260,16 @@ class Holder:
         return int(text[at : text.index(b",", at)])
 
     def check(self) -> None:
-        """Raises OSError unless it is there still, and bwrap's child: then its pid was given to nobody else."""
-        with open(f"/proc/{self.pid}/stat", "rb") as file:
-            parent = int(file.read().rpartition(b")")[2].split()[1])
-        if parent != self._bwrap:
-            raise OSError(0, "the holder has ended")
+        """Raises OSError unless it is there still and bwrap's child (then its pid was given to nobody else), and has
+        given up all capabilities, which bwrap does when everything is mounted."""
+        with open(f"/proc/{self.pid}/status", "rb") as file:
+            status = file.read()
+        if b"\nPPid:\t%d\n" % self._bwrap not in status or NO_CAPABILITIES not in status:
+            raise OSError(0, "the holder has ended, or has not finished")
 
     def end(self) -> None:
-        """Its input ends, and so does it."""
-        os.close(self._hold)
+        """Kills it, and waits until bwrap has ended with it."""
+        signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
         os.waitpid(self._bwrap, 0)
 
 

@@ -1,6 +1,6 @@
 """Sandboxes whose process 1 is forked (``fork_server``) instead of started: the executor's side of it.
 
-bwrap makes everything as it does otherwise, but runs a program that waits in place of process 1. All of it takes less
+bwrap makes everything as it does otherwise, but stops short of starting process 1. All of it takes less
 time than the start of an interpreter, and none of the executor's.
 """
 
@@ -35,8 +35,6 @@ from executor_runtime.sandbox.process import (
     wait_for_end,
 )
 
-HOLDER: Final = ("/usr/bin/cat",)
-"""Says by what it copies that everything is mounted, and ends when its input does."""
 ENDS: Final = Ends(status=3, began=4, returned=5, gate=6)
 """Under these numbers process 1 has them, and the job under the next."""
 JOB_FD: Final = 7
@@ -118,7 +116,7 @@ class ForkServer:
     def ask(self, request: "Request", descriptors: Sequence[int]) -> None:
         """For one sandbox. Raises OSError: it has ended, or has not come to read what was asked before."""
         message = {
-            "argv": build_holder_argv(request.start, HOLDER),
+            "argv": build_holder_argv(request.start),
             "info_fd": INFO_FD,
             "level": request.start.level,
             "numbers": _NUMBERS,

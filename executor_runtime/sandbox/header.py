@@ -35,10 +35,16 @@ class Ends:
     gate: int
 
 
-def build_setup(isolation: Isolation, workspace: "Workspace", ends: Ends, shape: Shape, *, is_forked: bool) -> bytes:
-    """What it needs before there is a job: of a request there is nothing in it but what has a shape."""
+def build_setup(
+    isolation: Isolation, workspace: "Workspace", ends: Ends, shape: Shape, *, is_forked: bool, is_ahead: bool
+) -> bytes:
+    """What it needs before there is a job: of a request there is nothing in it but what has a shape.
+
+    ``is_ahead``: no job waits for it, so it has time.
+    """
     setup = {
         "is_forked": is_forked,
+        "is_ahead": is_ahead,
         "program": _build_program(isolation, shape, is_forked),
         "workspace": (workspace.device, workspace.inode),
         "python_path": list(isolation.python_path),

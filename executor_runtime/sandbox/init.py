@@ -144,7 +144,8 @@ def wait_for_job(setup: dict[str, Any], job_file: IO[bytes]) -> dict[str, Any]:
     """Reports ``waiting``; the job, once the executor has written it and opened the gate."""
     if not setup["is_forked"]:
         become_like_python(setup)
-    rehearse(USER_FILE)
+    if setup["is_ahead"]:
+        rehearse(USER_FILE)
     report(setup["status_fd"], "waiting")
     wait_at_gate(setup["gate_fd"])
     job: dict[str, Any] = setup | marshal.load(job_file)  # noqa: S302 - as above

@@ -19,7 +19,7 @@ class Ring:
         """The first byte that is still held, counted from the first that was written."""
         return max(self.written_bytes - self.capacity, self._first)
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """Adds to it; what it has no room for goes, the oldest first."""
         kept = memoryview(data)[-self.capacity :]
         at = (self.written_bytes + len(data) - len(kept)) % self.capacity

@@ -187,7 +187,7 @@ class Sandbox:
         return Started(self._isolation, workspace, shape, server)
 
     def _start_ahead(self, workspace: "Workspace", shape: Shape) -> Started:
-        return self._start(workspace, shape, self._forks.server)
+        return Started(self._isolation, workspace, shape, self._forks.server, is_ahead=True)
 
     async def _run_in(self, started: Started, job: Job, cancelled: asyncio.Event, output: Output) -> RawRun:
         if cancelled.is_set():

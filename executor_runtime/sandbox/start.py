@@ -41,9 +41,17 @@ class Started:
     """One sandbox without a job, and the pipes that come out of it. ``finish`` must be awaited."""
 
     def __init__(
-        self, isolation: Isolation, workspace: "Workspace", shape: Shape, server: ForkServer | None = None
+        self,
+        isolation: Isolation,
+        workspace: "Workspace",
+        shape: Shape,
+        server: ForkServer | None = None,
+        *,
+        is_ahead: bool = False,
     ) -> None:
         """Starts it. ``server``: its process 1 is forked by that; None: it is started by bwrap.
+
+        ``is_ahead``: there is no job for it yet.
 
         Raises:
             OSError: bwrap cannot be started.
@@ -54,12 +62,12 @@ class Started:
         self._isolation = isolation
         self._descriptors = Descriptors()
         try:
-            self._start(server)
+            self._start(server, is_ahead)
         except BaseException:
             self._descriptors.close_all()
             raise
 
-    def _start(self, server: ForkServer | None) -> None:
+    def _start(self, server: ForkServer | None, is_ahead: bool) -> None:
         descriptors, isolation = self._descriptors, self._isolation
         # Held open, the inode's number is given to no other directory.
         self.directory = descriptors.hold(self.workspace.open())
@@ -71,7 +79,8 @@ class Started:
         self._stdin = descriptors.blank("stdin")
         ends = ENDS if server is not None else Ends(status[1], began[1], returned[1], self.gate.descriptor)
         tmp_bytes = self.shape.tmp_bytes
-        setup = build_setup(isolation, self.workspace, ends, self.shape, is_forked=server is not None)
+        is_forked = server is not None
+        setup = build_setup(isolation, self.workspace, ends, self.shape, is_forked=is_forked, is_ahead=is_ahead)
         theirs = (out[1], err[1], status[1], began[1], returned[1], self.gate.descriptor)
         self.info: Drain | None = None
         self.process: Process | ForkedProcess

@@ -11,6 +11,7 @@ import json
 import math
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ PROGRAMS = 1
 AHEAD = 1 + 5 * (WARM + PROGRAMS)
 """Processes that run ahead of any job: the fork server; and for each sandbox its keeper, bwrap, the holder, process 1,
 and the user's."""
+EXIT_S = 5.0
+"""A process that ends has closed its descriptors, by which that is seen, before the kernel takes it from the table."""
 LEVELS: dict[str, IsolationLevel] = {"full": "full", "reduced": "reduced"}
 
 
@@ -80,6 +83,14 @@ async def calm(sandbox: Sandbox) -> None:
     await sandbox.settle()
     while sandbox.warm < WARM or sandbox.waiting_programs < PROGRAMS:  # noqa: ASYNC110 - nobody tells
         await asyncio.sleep(0.01)
+    until = time.monotonic() + EXIT_S
+    while count_children() and time.monotonic() < until:  # noqa: ASYNC110 - as above
+        await asyncio.sleep(0.01)
+
+
+def count_children() -> int:
+    """Processes below this one beside those that run ahead."""
+    return len(psutil.Process().children(recursive=True)) - AHEAD
 
 
 def held() -> dict[str, Any]:
@@ -92,7 +103,7 @@ def held() -> dict[str, Any]:
         mounts = sum(line.split()[1].startswith("/tmp") for line in file)
     return {
         "descriptors": len(os.listdir("/proc/self/fd")),
-        "children": len(psutil.Process().children(recursive=True)) - AHEAD,
+        "children": count_children(),
         "mounts": mounts,
         "resident_pages": resident_pages,
     }

@@ -23,7 +23,7 @@ def failing_with(error: Exception) -> Application:
 async def ask(
     app: Application, headers: dict[str, str], token: str | None = None, debug: bool = False
 ) -> httpx.Response:
-    context = RequestContext(app, Token(token, None, Redactor()), Metrics(), debug)
+    context = RequestContext(app, Token(token, None, Redactor()), Metrics(), debug, {})
     async with httpx.AsyncClient(transport=httpx.ASGITransport(context), base_url="http://executor") as client:
         return await client.get("/executions", headers=headers)
 
