@@ -16,7 +16,7 @@ from structlog.typing import EventDict, WrappedLogger
 from contracts.log_line import render_record
 from executor_runtime.secret import Redactor
 
-_NOISY: Final = ("httpx", "httpcore", "asyncio", "uvicorn", "uvicorn.error")
+_NOISY: Final = ("aiohttp", "asyncio", "uvicorn", "uvicorn.error")
 
 
 def configure_logs(level: str, container_id: str, redactor: Redactor, stream: TextIO | None = None) -> None:

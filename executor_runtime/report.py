@@ -25,6 +25,8 @@ from executor_runtime.spool import Spool, SpooledReport, SpoolFile
 REPLAY_INTERVAL_S: Final = 30.0
 SYNC_AFTER_S: Final = 0.1
 """A report that is taken sooner costs the disk nothing; the wait of each Execution's end for two syncs was 5 ms."""
+_SMALL_BYTES: Final = 65_536
+"""A report that is not larger goes into the kernel's memory in less time than a thread takes to be woken for it."""
 _MAX_BODIES_IN_FLIGHT: Final = 8
 """Reports that hold their body in memory at a time; the others wait with theirs on disk."""
 
@@ -181,6 +183,8 @@ class Reporter:
 
     async def _save(self, entry: SpooledReport) -> SpoolFile | None:
         try:
+            if len(entry.body) <= _SMALL_BYTES:
+                return self._spool.save(entry)
             return await asyncio.to_thread(self._spool.save, entry)
         except OSError as error:
             # It is still sent, from memory; only a crash before it is accepted could lose it.
@@ -222,8 +226,12 @@ class Reporter:
             log.error("result_kept_for_later", saved=file is not None, **details)
             return
         if file is not None:
-            forget = self._spool.set_aside if answer.outcome is Outcome.REFUSED else self._spool.remove
-            await asyncio.to_thread(forget, file)
+            if answer.outcome is Outcome.REFUSED:
+                await asyncio.to_thread(self._spool.set_aside, file)
+            elif file.size <= _SMALL_BYTES:
+                self._spool.remove(file)
+            else:
+                await asyncio.to_thread(self._spool.remove, file)
 
     def _entry(self, report: ResultReport, token: str | None) -> SpooledReport:
         body = to_json(report)

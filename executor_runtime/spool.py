@@ -4,7 +4,7 @@ One file an execution, ``RESULTS_PATH/{execution_id}.json``, written whole or no
 temporary file, then renamed. From then on it outlives this process; once ``sync`` has returned, the machine, too.
 The report token is in the file, because a
 replay after a restart needs it; so directory and files are the executor's alone (0700, 0600).
-All functions block; callers on the event loop use a thread.
+All functions block; callers on the event loop use a thread, but for what is small.
 """
 
 import contextlib
@@ -71,6 +71,7 @@ class SpoolFile:
 
     path: Path
     inode: int
+    size: int
 
 
 class Spool:
@@ -138,7 +139,7 @@ class Spool:
             written = os.fstat(file.fileno())
         os.rename(temporary, path)
         self._count(path.name, written.st_size)
-        return SpoolFile(path, written.st_ino)
+        return SpoolFile(path, written.st_ino, written.st_size)
 
     def sync(self, file: SpoolFile) -> None:
         """Returns when the disk has it, or has it no more because it was removed or replaced.
@@ -205,7 +206,7 @@ class Spool:
         if f"{report.execution_id}.json" != path.name:
             self._set_corrupt_aside(path, ValueError("it is of another execution"))
             return None
-        return report, SpoolFile(path, inode)
+        return report, SpoolFile(path, inode, len(content))
 
     def _set_corrupt_aside(self, path: Path, error: Exception) -> None:
         # The text of a ValidationError may quote the file, token included: only its type is logged.

@@ -1,15 +1,25 @@
-"""Answers of a fake transport, streamed as a real connection would."""
+"""A Control Plane that is a function."""
 
-from collections.abc import AsyncIterator
+import inspect
+from collections.abc import Awaitable, Callable, Mapping
 
 import httpx
 
+from executor_runtime.control_plane import Send
+
 
 def make_answer(status: int) -> httpx.Response:
-    """An answer with a short body that has not been read yet."""
+    """An answer with a short body."""
+    return httpx.Response(status, content=b'{"status": "noted"}')
 
-    async def body() -> AsyncIterator[bytes]:
-        yield b'{"status": '
-        yield b'"noted"}'
 
-    return httpx.Response(status, content=body())
+def sending_to(answer: Callable[[httpx.Request], httpx.Response | Awaitable[httpx.Response]]) -> Send:
+    """What sends a Control Plane's calls to a function."""
+
+    async def send(url: str, body: bytes, headers: Mapping[str, str]) -> int:
+        answered = answer(httpx.Request("POST", url, content=body, headers=dict(headers)))
+        response = await answered if inspect.isawaitable(answered) else answered
+        assert isinstance(response, httpx.Response)
+        return response.status_code
+
+    return send

@@ -8,7 +8,7 @@ from pydantic import JsonValue
 from executor_runtime.control_plane import ControlPlane
 from executor_runtime.heartbeat import Heart, Said
 from executor_runtime.secret import Redactor, Token
-from tests.unit.executor_runtime.answers import make_answer
+from tests.unit.executor_runtime.answers import make_answer, sending_to
 from tests.unit.executor_runtime.fake_time import FakeTime, settle
 
 ID = "exec_20260115_a1b2c3d4"
@@ -31,9 +31,7 @@ class Recorder:
 
 
 def make_heart(time: FakeTime, recorder: Recorder) -> tuple[ControlPlane, Heart]:
-    control_plane = ControlPlane(
-        "http://cp/prefix", Token("shared", None, Redactor()), transport=httpx.MockTransport(recorder)
-    )
+    control_plane = ControlPlane("http://cp/prefix", Token("shared", None, Redactor()), send=sending_to(recorder))
     return control_plane, Heart(control_plane, ID, "own", time.clock)
 
 

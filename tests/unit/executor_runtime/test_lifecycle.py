@@ -7,7 +7,7 @@ import pytest
 from executor_runtime.control_plane import ControlPlane
 from executor_runtime.lifecycle import Identity, Lifecycle
 from executor_runtime.secret import Redactor, Token
-from tests.unit.executor_runtime.answers import make_answer
+from tests.unit.executor_runtime.answers import make_answer, sending_to
 from tests.unit.executor_runtime.fake_time import FakeTime
 
 IDENTITY = Identity("container-1", "pod-1", 8080, 1000.0)
@@ -21,7 +21,7 @@ async def announce(answers: list[int]) -> tuple[FakeTime, list[httpx.Request]]:
         return make_answer(answers.pop(0))
 
     time = FakeTime()
-    control_plane = ControlPlane("http://cp", Token("t", None, Redactor()), httpx.MockTransport(answer))
+    control_plane = ControlPlane("http://cp", Token("t", None, Redactor()), sending_to(answer))
     task = asyncio.create_task(Lifecycle(control_plane, IDENTITY, time.clock).announce_ready())
     await time.advance(1000)
     await task
@@ -54,7 +54,7 @@ async def test_exited_is_told_once() -> None:
         requests.append(request)
         return make_answer(503)
 
-    control_plane = ControlPlane("http://cp/prefix/", Token("t", None, Redactor()), httpx.MockTransport(answer))
+    control_plane = ControlPlane("http://cp/prefix/", Token("t", None, Redactor()), sending_to(answer))
     await Lifecycle(control_plane, IDENTITY, FakeTime().clock).announce_exited(143, "sigterm")
     await control_plane.aclose()
     (request,) = requests

@@ -78,7 +78,7 @@ def test_records_of_libraries_have_the_same_form(stream: io.StringIO) -> None:
 
 def test_records_below_the_level_are_not_written(stream: io.StringIO) -> None:
     structlog.get_logger().debug("quiet")
-    logging.getLogger("httpx").info("HTTP Request: POST …")
+    logging.getLogger("aiohttp").info("POST …")
     assert stream.getvalue() == ""
 
 

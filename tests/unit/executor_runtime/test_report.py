@@ -15,7 +15,7 @@ from executor_runtime.control_plane import ControlPlane
 from executor_runtime.report import REPLAY_INTERVAL_S, SYNC_AFTER_S, Reporter, build_crash_report
 from executor_runtime.secret import Redactor, Token
 from executor_runtime.spool import Spool, SpoolFile
-from tests.unit.executor_runtime.answers import make_answer
+from tests.unit.executor_runtime.answers import make_answer, sending_to
 from tests.unit.executor_runtime.fake_time import FakeTime
 
 ID = "exec_20260115_a1b2c3d4"
@@ -33,7 +33,7 @@ class Scripted:
         self.requests.append(request)
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if answer == NETWORK_ERROR:
-            raise httpx.ConnectError("nobody there")
+            raise ConnectionRefusedError("nobody there")
         return make_answer(answer)
 
 
@@ -47,7 +47,7 @@ class Rig:
         self.counts: Counter[str] = Counter()
         self.spool = Spool(directory / "results", max_waiting_bytes=1)
         self.control_plane = ControlPlane(
-            "http://cp", token or Token("shared", None, self.redactor), transport=httpx.MockTransport(self.transport)
+            "http://cp", token or Token("shared", None, self.redactor), send=sending_to(self.transport)
         )
         self.reporter = Reporter(self.control_plane, self.spool, self.redactor, self.time.clock, self._count)
 
@@ -167,7 +167,7 @@ async def test_the_report_is_on_disk_before_the_first_attempt(make_rig: Callable
         seen.append(rig.spool.waiting())
         return await answer(request)
 
-    rig.control_plane = ControlPlane("http://cp", Token("t", None, rig.redactor), httpx.MockTransport(look))
+    rig.control_plane = ControlPlane("http://cp", Token("t", None, rig.redactor), sending_to(look))
     rig.reporter = Reporter(rig.control_plane, rig.spool, rig.redactor, rig.time.clock, lambda *_: None)
     await rig.send(ResultReport.of(make_result()))
     assert seen == [[ID]]
@@ -193,7 +193,7 @@ async def test_a_report_that_is_taken_soon_costs_no_sync_and_another_one(
         has_synced.set()
 
     monkeypatch.setattr(rig.spool, "sync", note)
-    rig.control_plane = ControlPlane("http://cp", Token("t", None, rig.redactor), httpx.MockTransport(late))
+    rig.control_plane = ControlPlane("http://cp", Token("t", None, rig.redactor), sending_to(late))
     rig.reporter = Reporter(rig.control_plane, rig.spool, rig.redactor, rig.time.clock, lambda *_: None)
     sending = rig.reporter.start(ResultReport.of(make_result()), None)
     while takes_s not in rig.time.slept:

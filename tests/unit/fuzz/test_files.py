@@ -24,6 +24,7 @@ from executor_runtime.report import Reporter
 from executor_runtime.secret import Redactor, Token
 from executor_runtime.spool import Spool, SpooledReport
 from tests.unit.controller.builders import make_report
+from tests.unit.executor_runtime.answers import sending_to
 from tests.unit.fuzz.profile import fuzzed
 from tests.unit.fuzz.strategies import bodies
 
@@ -137,7 +138,7 @@ def test_no_file_keeps_the_others_from_being_sent(log: io.StringIO, broken: list
         return httpx.Response(201, stream=httpx.ByteStream(seen))
 
     async def replay(directory: Path) -> None:
-        client = ControlPlane("http://control-plane", Token("t", None, Redactor()), httpx.MockTransport(take))
+        client = ControlPlane("http://control-plane", Token("t", None, Redactor()), sending_to(take))
         reporter = Reporter(client, Spool(directory), Redactor(), SYSTEM_CLOCK, lambda outcome, count: None)
         await reporter.replay()
         await client.aclose()
