@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 from typing import Any, Final, NoReturn
 
 import uvicorn
-from fastapi import FastAPI
 from kubernetes.aio.client import Configuration
+from starlette.types import ASGIApp
 
 from controller.clients.executor import ExecutorClient
 from controller.clients.kube import KubeClient
@@ -65,7 +65,7 @@ class Server(uvicorn.Server):
         yield
 
 
-def make_server(app: FastAPI, port: int) -> Server:
+def make_server(app: ASGIApp, port: int) -> Server:
     """A server for one of our applications on all interfaces of the pod."""
     return Server(
         uvicorn.Config(

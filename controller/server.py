@@ -10,9 +10,11 @@ import re
 from collections.abc import Callable
 from typing import Final, TypeVar
 
-from fastapi import FastAPI, Request, Response
-from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ValidationError
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
 from contracts import bounds
 from contracts.control_plane_api import (
@@ -65,15 +67,15 @@ class InternalApi:
         self._ready = ready
         self._large = asyncio.Semaphore(_LARGE_AT_A_TIME)
 
-    def build(self) -> FastAPI:
-        """The application."""
-        app = FastAPI(title="sandbox-executor controller, internal API", docs_url=None, redoc_url=None)
-        app.add_exception_handler(_Refused, _answer_refused)
-        app.add_api_route(CONTAINER_READY_PATH, self.container_ready, methods=["POST"])
-        app.add_api_route(CONTAINER_EXITED_PATH, self.container_exited, methods=["POST"])
-        app.add_api_route(heartbeat_path("{execution_id}"), self.heartbeat, methods=["POST"])
-        app.add_api_route(result_path("{execution_id}"), self.result, methods=["POST"])
-        return app
+    def build(self) -> Starlette:
+        """The application; every Execution's end goes through it, so there is no more of a framework than routes."""
+        routes = [
+            Route(result_path("{execution_id}"), self.result, methods=["POST"]),
+            Route(heartbeat_path("{execution_id}"), self.heartbeat, methods=["POST"]),
+            Route(CONTAINER_READY_PATH, self.container_ready, methods=["POST"]),
+            Route(CONTAINER_EXITED_PATH, self.container_exited, methods=["POST"]),
+        ]
+        return Starlette(routes=routes, exception_handlers={_Refused: _answer_refused})
 
     async def container_ready(self, request: Request) -> Response:
         """An executor takes work."""
@@ -97,16 +99,18 @@ class InternalApi:
         logger.info("executor exits", pod=said.pod_name, exit_code=said.exit_code, exit_reason=said.exit_reason)
         return Response(status_code=204)
 
-    async def heartbeat(self, execution_id: str, request: Request) -> Response:
+    async def heartbeat(self, request: Request) -> Response:
         """An execution still runs."""
+        execution_id = request.path_params["execution_id"]
         attempt = self._check_report_token(execution_id, request)
         said = _parse(Heartbeat, await _read(request, bounds.STATUS_PROGRESS_BYTES))
         tails = Tails(said.stdout_tail, said.stderr_tail)
         known = self._reports.beat(execution_id, attempt, said.progress, tails, between=said.between)
         return Response(status_code=204 if known else 404)
 
-    async def result(self, execution_id: str, request: Request) -> Response:
+    async def result(self, request: Request) -> Response:
         """How an execution ended; answered once it is written."""
+        execution_id = request.path_params["execution_id"]
         attempt = self._check_report_token(execution_id, request)
         declared = _declared_length(request)
         size = MAX_REPORT_BYTES if declared is None else declared
