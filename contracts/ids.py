@@ -6,6 +6,7 @@ the API server keeps: the creation date and the UID.
 
 import hashlib
 from datetime import date
+from functools import lru_cache
 from typing import Final
 
 EXECUTION_ID_PATTERN: Final = r"^exec_[0-9]{8}_[a-z0-9]{8}$"
@@ -16,6 +17,7 @@ _ALPHABET: Final = "0123456789abcdefghijklmnopqrstuvwxyz"
 _SUFFIX_LENGTH: Final = 8
 
 
+@lru_cache(maxsize=4096)
 def derive_execution_id(created: date, uid: str) -> str:
     """``exec_YYYYMMDD_xxxxxxxx`` for an object created on ``created`` (UTC) with this ``metadata.uid``."""
     number = int.from_bytes(hashlib.sha256(uid.encode()).digest()[:8], "big")

@@ -76,6 +76,7 @@ def make_server(app: ASGIApp, port: int) -> Server:
             access_log=False,
             lifespan="off",
             server_header=False,
+            proxy_headers=False,  # who calls is who is connected
             timeout_keep_alive=_IDLE_S,
             timeout_graceful_shutdown=2,
         )

@@ -23,6 +23,8 @@ from controller.status import FINISHED, condition_of
 _QUEUE_LENGTH: Final = 1000
 _BURST: Final = 50
 _PER_SECOND: Final = 10.0
+_KEPT_FOR_WARNINGS: Final = 25.0
+"""Of the burst: however many Executions succeed, the Event of one that failed finds room."""
 _MESSAGE_LENGTH: Final = 1000
 _OWN_NAMESPACE_FOR_CLUSTER_SCOPED: Final = "default"
 Kind = Literal["Normal", "Warning"]
@@ -80,7 +82,7 @@ class EventRecorder:
                 logger.debug("an Event was not taken", error=str(error))
 
     def _put(self, namespace: str, reference: dict[str, str], kind: Kind, reason: str, message: str) -> None:
-        if not self._spend():
+        if not self._spend(_KEPT_FOR_WARNINGS if kind == "Normal" else 0.0):
             self._metrics.events_dropped.inc()
             return
         body = self._event(namespace, reference, kind, reason, message)
@@ -89,11 +91,11 @@ class EventRecorder:
         except asyncio.QueueFull:
             self._metrics.events_dropped.inc()
 
-    def _spend(self) -> bool:
+    def _spend(self, kept: float) -> bool:
         now = time.monotonic()
         self._budget = min(_BURST, self._budget + (now - self._refilled) * _PER_SECOND)
         self._refilled = now
-        if self._budget < 1:
+        if self._budget < 1 + kept:
             return False
         self._budget -= 1
         return True

@@ -238,6 +238,17 @@ def test_events_beyond_the_rate_are_counted_and_nothing_waits() -> None:
     assert metrics.events_dropped._value.get() >= 400
 
 
+def test_a_flood_of_normal_events_leaves_room_for_warnings() -> None:
+    metrics = Metrics()
+    recorder = EventRecorder(RecordingKube(), metrics, lambda: NOW)  # type: ignore[arg-type]
+    for _ in range(500):
+        recorder.note(make_execution(), "Finished", "Succeeded")
+    dropped = metrics.events_dropped._value.get()
+    for _ in range(20):
+        recorder.warn(make_execution(), "Finished", "Failed")
+    assert metrics.events_dropped._value.get() == dropped
+
+
 @pytest.mark.parametrize(("own", "default", "expected"), [(None, None, None), (5, None, 5), (None, 9, 9), (0, 9, 0)])
 def test_the_time_to_live(own: int | None, default: int | None, expected: int | None) -> None:
     pool = make_pool(defaults={"ttlSecondsAfterFinished": default} if default is not None else None)
