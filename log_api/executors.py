@@ -96,8 +96,8 @@ class Executors:
 
     async def _open(self, url: str, view: View, cursor: Cursor, *, follow: bool) -> aiohttp.ClientResponse:
         query = {
-            "stdout": str(cursor.stdout),
-            "stderr": str(cursor.stderr),
+            "stdout": str(cursor.position.stdout),
+            "stderr": str(cursor.position.stderr),
             "follow": str(follow).lower(),
             "attempt": str(view.attempt),
             "owner": view.uid,
