@@ -50,7 +50,7 @@ class Followers:
 
     def follow_with_sandbox_run(self, tenant: Tenant, name: str) -> Future[tuple[int, str, str]]:
         """Exit code, stdout and stderr of ``sandbox-run logs -f``."""
-        words = [SCRIPTS / "sandbox-run", "logs", "-f", name, "-n", tenant.namespace]
+        words = [str(SCRIPTS / "sandbox-run"), "logs", "-f", name, "-n", tenant.namespace]
 
         def run() -> tuple[int, str, str]:
             done = subprocess.run(words, capture_output=True, text=True, timeout=_WAIT_S, check=False)

@@ -198,20 +198,21 @@ def test_more_than_the_status_keeps_comes_whole_after_the_end(
     assert told == "".join(f"{number:015d}\n" for number in range(_LINES))
 
 
+@pytest.mark.timeout(400)
 def test_a_hundred_megabytes_come_whole_though_the_log_api_goes(log_api: Tools, tenant: Tenant, pool_name: str) -> None:
     """From an executor that keeps a tenth of it, to somebody who reads on where the answer broke off."""
     make_pool(log_api, pool_name)
     (executor,) = [pod["metadata"]["name"] for pod in log_api.pods(f"sandbox-executor.dev/pool={pool_name}")]
     grown = {"executor": -_peak_mb(log_api, executor)}
     tenant.create("endless", _MEGABYTES, event=_KIBIBYTES, pool=pool_name, outputOverflow="hold", timeoutSeconds=240)
-    words = [SCRIPTS / "sandbox-run", "logs", "-f", "endless", "-n", tenant.namespace]
+    words = [str(SCRIPTS / "sandbox-run"), "logs", "-f", "endless", "-n", tenant.namespace]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as reader:
         assert reader.stdout is not None
         assert reader.stderr is not None
         for number in range(_KIBIBYTES):
             line = reader.stdout.readline()
             if line != b"%01023d\n" % number:
-                raise AssertionError(f"line {number} is {line.lstrip(b'0')!r}; {_rest(reader)}")
+                raise AssertionError(f"line {number} is {line.lstrip(b'0')!r}; {_rest(reader)!r}")
             if number == 1024:
                 grown["sandbox-run"] = -_own_peak_mb(reader.pid)
             if number == _CUT_AT:
