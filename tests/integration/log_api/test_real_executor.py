@@ -3,11 +3,13 @@
 import asyncio
 import hashlib
 from collections.abc import Iterator
+from contextlib import aclosing
 from pathlib import Path
 
 import pytest
 
 from contracts.executor_api import OWNER_HEADER
+from sandbox_executor_client import AsyncClient
 from tests.integration.executor.running import RunningExecutor, open_directory, run_executor
 from tests.integration.log_api.parts import Aggregated, log_path
 
@@ -15,6 +17,7 @@ pytestmark = pytest.mark.sandbox
 ID = "exec_20260115_a1b2c3d4"
 _LINE_BYTES, _LINES = 64, 1_638_400
 _GROWTH_MB = 40.0
+_FILLED_AFTER_S = 3.0
 _MUCH = f"""
 import sys
 def handler(event):
@@ -76,12 +79,38 @@ async def test_a_hundred_megabytes_of_one_that_holds_arrive_whole(cluster: Aggre
                 await asyncio.sleep(0)
     peak_mb = _peak_mb(real.process.pid)
     print(f"\n{size} bytes; log API {before:.1f} MB, at most {most:.1f} MB; executor at most {peak_mb:.1f} MB")
-    assert size == _LINE_BYTES * _LINES
+    assert (size, digest.digest()) == (_LINE_BYTES * _LINES, _whole())
+    assert most - before < _GROWTH_MB
+
+
+@pytest.mark.timeout(300)
+async def test_they_come_whole_though_the_log_api_is_killed_while_its_reader_waits(
+    cluster: Aggregated, real: RunningExecutor, client: AsyncClient
+) -> None:
+    """All that was on its way is lost then, on three connections that were full."""
+    await _begin(cluster, real, _MUCH, output_overflow="hold")
+    digest, size, is_killed = hashlib.sha256(), 0, False
+    async with aclosing(client.output("real")) as outputs:
+        async for output in outputs:
+            assert output.missing == 0, f"after {size} bytes"
+            digest.update(output.data)
+            size += len(output.data)
+            if size > 30_000_000 and not is_killed:
+                is_killed = True
+                await asyncio.sleep(_FILLED_AFTER_S)
+                assert cluster.log_api.process is not None
+                cluster.log_api.process.kill()
+                await asyncio.to_thread(cluster.log_api.process.wait)
+                await asyncio.to_thread(cluster.log_api.start)
+    assert (size, digest.digest()) == (_LINE_BYTES * _LINES, _whole())
+
+
+def _whole() -> bytes:
+    """What all of it hashes to."""
     whole = hashlib.sha256()
     for number in range(_LINES):
         whole.update(b"%063d\n" % number)
-    assert digest.digest() == whole.digest()
-    assert most - before < _GROWTH_MB
+    return whole.digest()
 
 
 def _peak_mb(pid: int) -> float:
