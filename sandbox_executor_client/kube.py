@@ -10,6 +10,7 @@ import os
 import random
 import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -273,8 +274,10 @@ class KubeApi:
 
 def _bound_receiving(response: aiohttp.ClientResponse) -> None:
     transport = response.connection and response.connection.transport  # None: all of it is here already
-    if transport:
-        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER_BYTES)
+    connection = transport.get_extra_info("socket") if transport else None
+    if connection is not None:
+        with suppress(OSError):  # closed by now, as reading says
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER_BYTES)
 
 
 async def _lines(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:

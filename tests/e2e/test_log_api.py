@@ -70,7 +70,7 @@ _KIBIBYTES = 102_400
 _CUT_AT = 30_720
 """Behind what an executor keeps of a stream's beginning: an answer that began anew would lack the rest."""
 _MAX_GROWTH_MB = {"executor": 80.0, "log API": 16.0, "sandbox-run": 48.0}
-"""An executor keeps 10 MiB of a stream, a ring of 12, and makes a result of it; the others keep what is on its way."""
+"""An executor keeps 10 MiB of a stream, a ring of 16, and makes a result of it; the others keep what is on its way."""
 
 
 @pytest.fixture(scope="module")
