@@ -33,7 +33,7 @@ from controller.facts import (
     ResultSeen,
     Waits,
 )
-from controller.storable import can_store
+from controller.storable import TAILS, can_store
 
 SCHEDULED: Final = "Scheduled"
 FINISHED: Final = "Finished"
@@ -49,8 +49,6 @@ _PHASE_OF_REPORT: Final[Mapping[str, Phase]] = {
     "crashed": "Crashed",
 }
 _PATH_LENGTH: Final = 1024
-_TAILS: Final = ("stdout_tail", "stderr_tail")
-"""While it runs; its end has the output itself."""
 
 
 def advance(status: ExecutionStatus, fact: Fact, generation: int | None = None) -> ExecutionStatus | None:
@@ -103,7 +101,7 @@ def _retry(status: ExecutionStatus, reason: str, now: datetime, generation: int 
     """
     message = f"attempt {status.attempt} was lost ({reason}); it may have run in part, and another one follows"
     condition = make_condition(SCHEDULED, "False", RETRYING, message, now, generation)
-    gone = ("pod_name", "node_name", "executor_run", "start_time", "last_heartbeat_time", "progress", *_TAILS)
+    gone = ("pod_name", "node_name", "executor_run", "start_time", "last_heartbeat_time", "progress", *TAILS)
     return status.model_copy(
         update={
             **dict.fromkeys(gone),
@@ -155,7 +153,7 @@ def _beat(status: ExecutionStatus, fact: HeartbeatSeen) -> ExecutionStatus | Non
     update: dict[str, Any] = {"last_heartbeat_time": fact.time}
     if fact.progress is not None and can_store(fact.progress):
         update["progress"] = fact.progress
-    for name, text in (("stdout_tail", fact.tails.stdout), ("stderr_tail", fact.tails.stderr)):
+    for name, text in zip(TAILS, (fact.tails.stdout, fact.tails.stderr), strict=True):
         if text is not None:
             update[name] = cut_tail(text)
     return status.model_copy(update=update)
@@ -210,7 +208,7 @@ def _end(
         "phase": phase,
         "completion_time": now,
         "conditions": merge_conditions(status.conditions, *conditions),
-        **dict.fromkeys(_TAILS),
+        **dict.fromkeys(TAILS),
     }
     if status.start_time is not None:
         update["duration"] = format_duration((now - status.start_time).total_seconds())

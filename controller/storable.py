@@ -11,7 +11,10 @@ from typing import Any, Final
 from pydantic import JsonValue
 
 from contracts.execution import ExecutionStatus
+from contracts.output_events import STREAMS
 
+TAILS: Final = ("stdout_tail", "stderr_tail")
+"""What a status has of the two streams while it runs; its end has the output itself."""
 _KEPT_BYTES: Final = (8192, 0)
 """Of each stream, after the first refusal and after the second."""
 _KEPT_ARTIFACTS: Final = (20, 0)
@@ -45,12 +48,12 @@ def cut(status: ExecutionStatus, times: int) -> ExecutionStatus:
     if times == 0:
         return status
     update: dict[str, Any] = {}
-    for name in ("stdout", "stderr"):
+    for name in STREAMS:
         text = getattr(status, name)
         if text is not None and len(text.encode()) > _KEPT_BYTES[times - 1]:
             kept = text.encode()[len(text.encode()) - _KEPT_BYTES[times - 1] :].decode(errors="ignore")
             update |= {name: kept, f"{name}_truncated": True}
-    update |= {"stdout_tail": None, "stderr_tail": None}
+    update |= dict.fromkeys(TAILS)
     if status.return_value is not None:
         update |= {"return_value": None, "return_value_truncated": True}
     if status.artifacts:

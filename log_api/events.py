@@ -6,7 +6,7 @@ missing, but not how much.
 
 from dataclasses import dataclass, replace
 
-from contracts.output_events import Ending, Position, StreamName
+from contracts.output_events import STREAMS, Ending, Position, StreamName
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,21 +14,15 @@ class Cursor:
     """How many bytes of each stream of an attempt have been told. Attempt 0: none has begun."""
 
     attempt: int = 0
-    stdout: int = 0
-    stderr: int = 0
-
-    @property
-    def position(self) -> Position:
-        """Within the attempt."""
-        return Position(self.stdout, self.stderr)
+    position: Position = Position()
 
     def of(self, stream: StreamName) -> int:
         """Bytes told of a stream."""
-        return self.stdout if stream == "stdout" else self.stderr
+        return self.position[STREAMS.index(stream)]
 
     def at(self, stream: StreamName, offset: int) -> "Cursor":
         """The same with another number of bytes of one stream."""
-        return replace(self, stdout=offset) if stream == "stdout" else replace(self, stderr=offset)
+        return replace(self, position=self.position.moved(stream, offset))
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ The executor runs hostile code and may have been captured by it: its answers are
 followed, and where it listens is read from its Pod, which users cannot write.
 """
 
+import socket
 from collections.abc import AsyncGenerator, Callable
 from typing import Final
 
@@ -21,6 +22,9 @@ from log_api.executions import View
 _CONNECT_TIMEOUT_S: Final = 5.0
 _SILENCE_S: Final = 30.0
 """An executor says at least every 10 s that it lives."""
+_RECEIVE_BUFFER_BYTES: Final = 262_144
+"""What lies in it when this process ends has to be kept by the executor, for it is asked for again. The kernel would
+let it grow to what ``tcp_rmem`` says, 32 MiB on some machines."""
 _UNKNOWN: Final = frozenset({404, 405})
 """Not this id, attempt or owner; or an executor of a version that tells no output."""
 
@@ -96,8 +100,8 @@ class Executors:
 
     async def _open(self, url: str, view: View, cursor: Cursor, *, follow: bool) -> aiohttp.ClientResponse:
         query = {
-            "stdout": str(cursor.stdout),
-            "stderr": str(cursor.stderr),
+            "stdout": str(cursor.position.stdout),
+            "stderr": str(cursor.position.stderr),
             "follow": str(follow).lower(),
             "attempt": str(view.attempt),
             "owner": view.uid,
@@ -121,13 +125,20 @@ class Executors:
     async def _send(self, url: str, query: dict[str, str], token: str) -> aiohttp.ClientResponse:
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=15),
+                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=15, socket_factory=_make_socket),
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_TIMEOUT_S, sock_read=self._silence_s),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 trust_env=False,
             )
         headers = {"Authorization": f"Bearer {token}", "Accept": "text/event-stream"}
         return await self._session.get(url, params=query, headers=headers, allow_redirects=False)
+
+
+def _make_socket(address: aiohttp.AddrInfoType) -> socket.socket:
+    family, kind, protocol, *_ = address
+    made = socket.socket(family, kind, protocol)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER_BYTES)
+    return made
 
 
 def _check(event: output_events.Event, cursor: Cursor) -> Event:

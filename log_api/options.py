@@ -6,6 +6,7 @@ from typing import Final, Literal
 
 from contracts.bounds import MAX_INT64
 from contracts.executor_api import MAX_ATTEMPT
+from contracts.output_events import Position
 from log_api.errors import bad_request
 from log_api.events import Cursor
 
@@ -56,8 +57,7 @@ def parse_options(query: Mapping[str, str]) -> LogOptions:
     limit = _number(query, "limitBytes", smallest=1)
     start = Cursor(
         attempt=_number(query, "attempt", smallest=1, largest=MAX_ATTEMPT) or 0,
-        stdout=_number(query, "stdoutOffset") or 0,
-        stderr=_number(query, "stderrOffset") or 0,
+        position=Position(_number(query, "stdoutOffset") or 0, _number(query, "stderrOffset") or 0),
     )
     return LogOptions(follow, stream, limit, start)
 

@@ -76,7 +76,7 @@ class EventWriter:
     def write(self, event: Event) -> bytes:
         """An event; empty for a stream that is not wanted, whose bytes count in the ids all the same."""
         if isinstance(event, Attempt) and not self._begun and self._cursor.attempt in (0, event.number):
-            self._cursor = Cursor(event.number, self._cursor.stdout, self._cursor.stderr)
+            self._cursor = Cursor(event.number, self._cursor.position)
         else:
             self._cursor = advance(self._cursor, event)
         self._begun = self._begun or isinstance(event, Attempt)

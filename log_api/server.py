@@ -3,8 +3,9 @@
 import asyncio
 import json
 import re
+import socket
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Final
 
 from aiohttp import web
@@ -32,6 +33,8 @@ _HEALTH: Final = frozenset({"/healthz", "/livez", "/readyz"})
 _USER: Final = web.RequestKey("user", User)
 _CLIENT_LEFT: Final = 499
 """As nginx counts it."""
+_SEND_BUFFER_BYTES: Final = 262_144
+"""As an executor's: what lies in it when the connection breaks is asked for again."""
 _HEADERS: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 logger = get_logger(__name__)
 
@@ -114,6 +117,7 @@ class LogApi:
         self, request: web.Request, writer: Writer, options: LogOptions, events: AsyncGenerator[Event, None]
     ) -> web.StreamResponse:
         """Nothing is held here but one event: writing waits for the client, and reading for the writing."""
+        _bound_sending(request)
         data = b""
         limit = Limit(options.limit_bytes, options.stream)
         response = web.StreamResponse(headers=_HEADERS)
@@ -142,6 +146,13 @@ class LogApi:
             await response.write(writer.fail(error))
         await response.write_eof()
         return response
+
+
+def _bound_sending(request: web.Request) -> None:
+    connection = request.get_extra_info("socket")
+    if connection is not None:
+        with suppress(OSError):  # closed by now, as the first write says
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
 
 
 def _checked(request: web.Request, part: str) -> str:

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 OnText = Callable[[str], object]
 _GROUP_PATH: Final = f"/apis/subresources.{GROUP}"
-_PAUSE_S: Final = (0.1, 0.3, 1.0, 3.0, 10.0)
+_PAUSE_S: Final = (0.1, 0.3, 1.0, 3.0, *[10.0] * 5)
+"""Between tries that nothing came of: longer than a node that is busy takes to begin another pod of the log API."""
 _ABSENT: Final = (
     "this cluster has no live output: have its operator installed with logAPI.enabled=true (docs/live-output.md)"
 )

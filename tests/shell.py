@@ -1,10 +1,10 @@
-"""Commands as a reader of the documentation would type them: all in one shell, started in the checkout."""
+"""Commands as a reader of the documentation would type them: all in one shell."""
 
 import os
 import re
 import signal
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -21,8 +21,19 @@ class Done:
     exit_code: int
 
 
-def run_in_one_shell(blocks: Iterable[str], timeout_s: float, *, stderr: int = subprocess.STDOUT) -> list[Done]:
+def run_in_one_shell(
+    blocks: Iterable[str],
+    timeout_s: float,
+    *,
+    stderr: int = subprocess.STDOUT,
+    folder: Path = ROOT,
+    environment: Mapping[str, str] | None = None,
+) -> list[Done]:
     """What each of them gave; with ``stderr=subprocess.PIPE`` what came there stands at the end as one that failed.
+
+    Args:
+        folder: where they begin; the checkout.
+        environment: variables beside the few that are passed on, or instead of them.
 
     Raises:
         subprocess.TimeoutExpired: they took longer.
@@ -31,8 +42,8 @@ def run_in_one_shell(blocks: Iterable[str], timeout_s: float, *, stderr: int = s
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "PYTHONPATH") if name in os.environ}
     with subprocess.Popen(
         ["bash"],
-        cwd=ROOT,
-        env={**kept, "ISOLATION_MODE": "best-effort"},
+        cwd=folder,
+        env={**kept, "ISOLATION_MODE": "best-effort", **(environment or {})},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=stderr,

@@ -21,10 +21,11 @@ if TYPE_CHECKING:
 
 TAIL_BYTES: Final = 65_536
 """Of each stream that is longer than what is kept: its last bytes, also when nobody follows."""
-RING_BYTES: Final = 12 * 1_048_576
+RING_BYTES: Final = 16 * 1_048_576
 """The same once somebody follows. Of these up to 2 MiB may not have been sent yet (a read, and a pipe that was full at
-the end). What was sent and did not arrive was half a MiB here at most (``process``) and 6 MiB in the kernel of whoever
-reads (tcp(7), tcp_rmem): with a reader slower than the code a ring of 8 was too small."""
+the end). What was sent and did not arrive was half a MiB here at most (``process``), and more in the kernels of those
+who read (tcp(7), tcp_rmem): with a reader slower than the code a ring of 8 was too small, and through log API and API
+server, whose buffers are not ours, one of 9 (``tests/integration/log_api/test_real_executor.py``)."""
 GRACE_S: Final = 30.0
 """A follower that was cut off is expected back for so long."""
 _MAX_ORDERED: Final = 1024

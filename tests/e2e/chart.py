@@ -37,8 +37,13 @@ def upgraded(tools: Tools, config: pytest.Config, *values: str) -> Iterator[None
         tools.helm(*chart_words(config), *(word for value in values for word in ("--set", value)))
         yield
     finally:
-        tools.helm(*chart_words(config))
-        eventually(lambda: _is_whole(tools), timeout_s=180, interval_s=1)
+        put_back(tools, config)
+
+
+def put_back(tools: Tools, config: pytest.Config) -> None:
+    """The release as the tests want it, and its default pool whole."""
+    tools.helm(*chart_words(config))
+    eventually(lambda: _is_whole(tools), timeout_s=180, interval_s=1)
 
 
 def _is_whole(tools: Tools) -> bool:

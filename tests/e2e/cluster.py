@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,9 @@ RELEASE = "sandbox-executor"
 CONTROLLER = "sandbox-executor-controller"
 EXECUTOR_PODS = "app.kubernetes.io/component=executor"
 CONTROLLER_PODS = "app.kubernetes.io/component=controller"
+LOG_API_PODS = "app.kubernetes.io/component=log-api"
+SCRIPTS = Path(sys.executable).parent
+"""Where ``sandbox-run`` and ``kubectl-exn`` are."""
 
 
 class CommandFailed(AssertionError):
@@ -67,10 +71,14 @@ class Tools:
         pods = self.items("pods", SYSTEM_NAMESPACE, selector)
         return [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
 
+    def lease_holder(self) -> str:
+        """The run of a controller that leads; empty when none does."""
+        lease = self.get("lease", CONTROLLER, SYSTEM_NAMESPACE)
+        return str(lease["spec"].get("holderIdentity") or "")
+
     def leader(self) -> str:
         """The controller pod that leads; empty when none does."""
-        lease = self.get("lease", CONTROLLER, SYSTEM_NAMESPACE)
-        return str(lease["spec"].get("holderIdentity") or "").rpartition("_")[0]
+        return self.lease_holder().rpartition("_")[0]
 
     def in_pod(self, pod: str, *words: str) -> str:
         """What a command in an executor or controller pod prints."""

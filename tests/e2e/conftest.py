@@ -9,6 +9,7 @@ import secrets
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,6 +17,7 @@ import pytest
 from tests.e2e.chart import chart_words
 from tests.e2e.cluster import EXECUTOR_PODS, RELEASE, REPOSITORY, SYSTEM_NAMESPACE, Tenant, Tools, eventually
 from tests.e2e.control_plane import ControlPlane, listening
+from tests.e2e.leaders import is_redundant
 
 if TYPE_CHECKING:
     from devcluster.cluster import Cluster
@@ -113,12 +115,27 @@ def in_node(own_cluster: "Cluster", installed: Tools) -> InNode:
 
 
 @pytest.fixture
+def two_replicas(installed: Tools) -> Iterator[None]:
+    """Before and after the test a controller that leads and one that stands by."""
+    eventually(lambda: is_redundant(installed), timeout_s=90, interval_s=0.5)
+    yield
+    eventually(lambda: is_redundant(installed), timeout_s=90, interval_s=0.5)
+
+
+@pytest.fixture
 def tenant(installed: Tools) -> Iterator[Tenant]:
     """A new namespace, deleted afterwards with everything in it."""
+    with new_tenant(installed) as found:
+        yield found
+
+
+@contextmanager
+def new_tenant(tools: Tools) -> Iterator[Tenant]:
+    """The same for as long as the block lasts."""
     namespace = f"e2e-{secrets.token_hex(4)}"
-    installed.kubectl("create", "namespace", namespace)
-    yield Tenant(installed, namespace)
-    installed.kubectl("delete", "namespace", namespace, "--wait=false")
+    tools.kubectl("create", "namespace", namespace)
+    yield Tenant(tools, namespace)
+    tools.kubectl("delete", "namespace", namespace, "--wait=false")
 
 
 @pytest.fixture

@@ -2,16 +2,14 @@
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
 from sandbox_executor_client import AsyncClient, ExecutionFailed, Forbidden
-from tests.e2e.cluster import REPOSITORY, Tenant, eventually
+from tests.e2e.cluster import REPOSITORY, SCRIPTS, Tenant, eventually
 
-SCRIPTS = Path(sys.executable).parent
 HELLO = "def handler(event):\n    print('Hello,', event['name'])\n    return {'greeting': 'Hello'}\n"
 
 

@@ -2,38 +2,24 @@
 
 import json
 import time
-from collections.abc import Iterator
 
 import pytest
 
 from tests.e2e.cluster import CONTROLLER, CONTROLLER_PODS, SYSTEM_NAMESPACE, CommandFailed, Tenant, Tools, eventually
 from tests.e2e.conftest import InNode
+from tests.e2e.leaders import delete_leader, kill_leader
 from tests.e2e.stream import Stream, longest_pause_s
 
+pytestmark = pytest.mark.usefixtures("two_replicas")
 _TAKES_OVER_WITHIN_S = 15.0
 _HANDS_OVER_WITHIN_S = 2.0
-
-
-@pytest.fixture(autouse=True)
-def two_replicas(tenant: Tenant) -> Iterator[None]:
-    """Before and after each test a leader and a standby, both ready."""
-
-    def are_ready() -> bool:
-        deployment = tenant.tools.get("deployment", CONTROLLER, SYSTEM_NAMESPACE)
-        status = deployment["status"]
-        alive = {pod["metadata"]["name"] for pod in tenant.tools.pods(CONTROLLER_PODS)}
-        return status.get("readyReplicas") == status.get("replicas") == 2 and tenant.tools.leader() in alive
-
-    eventually(are_ready, timeout_s=90, interval_s=0.5)
-    yield
-    eventually(are_ready, timeout_s=90, interval_s=0.5)
 
 
 def test_a_leader_that_is_deleted_hands_over_within_two_seconds(tenant: Tenant) -> None:
     stream, leader = Stream(tenant), tenant.tools.leader()
     with stream.flowing():
         time.sleep(3)
-        tenant.tools.kubectl("delete", "pod", leader, "-n", SYSTEM_NAMESPACE, "--wait=false")
+        delete_leader(tenant.tools)
         eventually(lambda: tenant.tools.leader() not in ("", leader), timeout_s=10)
         time.sleep(3)
     pause = longest_pause_s(stream.check(may_crash=0))
@@ -43,12 +29,10 @@ def test_a_leader_that_is_deleted_hands_over_within_two_seconds(tenant: Tenant) 
 
 def test_a_leader_whose_process_is_killed_is_replaced_within_fifteen_seconds(tenant: Tenant, in_node: InNode) -> None:
     """SIGKILL from the node: nothing is said, and the Lease is not given back."""
-    stream, leader = Stream(tenant), tenant.tools.leader()
-    pod = tenant.tools.get("pod", leader, SYSTEM_NAMESPACE)
-    container = pod["status"]["containerStatuses"][0]["containerID"].rpartition("//")[2]
+    stream = Stream(tenant)
     with stream.flowing():
         time.sleep(3)
-        in_node(pod["spec"]["nodeName"], "ctr", "-n", "k8s.io", "task", "kill", "-s", "SIGKILL", container)
+        kill_leader(tenant.tools, in_node)
         time.sleep(_TAKES_OVER_WITHIN_S)
     pause = longest_pause_s(stream.check(may_crash=0))
     print(f"\n{len(stream.created)} Executions, the longest pause between two claims {pause:.2f} s")

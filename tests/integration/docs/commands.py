@@ -1,28 +1,48 @@
 """The commands of the documentation: found in its pages, and run as a reader would.
 
-A block fenced as ``sh`` is run here. One that needs more says so behind that word (``sh cluster``). What a block prints
-stands in the ``text`` block behind it, in which ``…`` stands for anything.
+A block fenced as ``sh`` is run by ``test_commands.py``, one fenced as ``sh cluster`` on the kind cluster, by
+``tests/e2e/test_documentation.py``; a page whose blocks follow from each other may name a test of its own. A block that
+no test can run says why not, in another word behind ``sh``. What a block prints stands in the ``text`` block behind it,
+in which ``…`` stands for anything.
 """
 
+import os
 import re
-from dataclasses import dataclass
+import sys
+import textwrap
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from tests.shell import ROOT, Done, run_in_one_shell
 
 DOCS: Final = ROOT / "docs"
-NEEDS: Final = {
+PAGES: Final = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted(DOCS.rglob("*.md"))]
+RUN: Final = {
     "": "nothing but a checkout with its virtual environment",
+    "cluster": "a cluster with the operator, and the chart's default names",
+}
+NOT_RUN: Final = {
     "install": "root, to install packages",
     "docker": "a Docker Engine, and a registry to push to",
-    "cluster": "a cluster with the operator, and the chart's default names",
+    "own-cluster": "a cluster that nobody else uses: it installs the operator, or takes it away with all it has run",
     "cluster-maker": "half an hour to make a cluster",
     "untried": "what this project has no machine for; the page says so",
     "example": "is code for a sandbox, not a command",
 }
-"""What may stand behind ``sh``."""
-_FENCE: Final = re.compile(r"^(?P<mark>`{3,}|~{3,})(?P<info>[^\n`]*)\n(?P<body>.*?)^(?P=mark)[ ]*$", re.M | re.S)
+NEEDS: Final = {**RUN, **NOT_RUN}
+"""What may stand behind ``sh``: what the block needs, and whether a test has that."""
+_FENCE: Final = re.compile(
+    r"^(?P<indent> *)(?P<mark>`{3,}|~{3,})(?P<info>[^\n`]*)\n(?P<body>.*?)^(?P=indent)(?P=mark)[ ]*$", re.M | re.S
+)
+_TO_THE_FIRST_FAILURE: Final = """(
+set -eo pipefail
+grep() { command grep "$@" || [ $? -eq 1 ]; }  # nothing to be found is what a page hopes for
+%s
+)"""
+_DURATION: Final = re.compile(r"\b(?:\d+(?:\.\d+)?[smhd])+\b")
+_NUMBER: Final = re.compile(r"\d+")
 _SHELL: Final = frozenset({"sh", "bash", "shell", "console"})
 _WITHOUT_COMMANDS: Final = frozenset({"text", "yaml", "json", "python", "js", "{toctree}", "{include}"})
 
@@ -56,6 +76,22 @@ def read_blocks(page: Path) -> list[Block]:
     return found
 
 
+def blocks_of(page: Path, needs: str) -> list[Block]:
+    """Those that need just this."""
+    return [block for block in read_blocks(page) if block.needs == needs]
+
+
+def where_run(page: Path) -> str | None:
+    """The tests that a page names itself, because its blocks need more than a checkout or follow from each other."""
+    found = re.search(r"A test,\s+\[`(tests/[^`]+)`\]\([^)]*\),\s+runs", page.read_text())
+    return found[1] if found else None
+
+
+def pages_with(needs: str) -> list[Path]:
+    """Pages with such blocks that name no test of their own."""
+    return [page for page in PAGES if where_run(page) is None and blocks_of(page, needs)]
+
+
 def find_unknown(page: Path) -> list[str]:
     """Where a page has a block in a language that is neither a shell nor known to hold no commands."""
     text = page.read_text()
@@ -69,26 +105,42 @@ def _language(fence: re.Match[str]) -> str:
 
 def _block(where: str, needs: str, fence: re.Match[str], after: list[re.Match[str]], text: str) -> Block:
     page, _, line = where.rpartition(":")
-    commands, output = fence["body"], None
+    commands, output = textwrap.dedent(fence["body"]), None
     if fence["info"].startswith("console"):
         shown = commands.splitlines(keepends=True)
         commands = "".join(each[2:] for each in shown if each.startswith("$ "))
         output = "".join(each for each in shown if not each.startswith("$ "))
     elif after and after[0]["info"].split()[:1] == ["text"] and not text[fence.end() : after[0].start()].strip():
-        output = after[0]["body"]
+        output = textwrap.dedent(after[0]["body"])
     return Block(page, int(line), needs, commands, output)
 
 
-def run_blocks(blocks: list[Block], timeout_s: float) -> list[Done]:
-    """All of them in one shell, both streams as they come.
+def run_blocks(
+    blocks: list[Block], timeout_s: float, *, folder: Path = ROOT, environment: Mapping[str, str] | None = None
+) -> list[Done]:
+    """All of them in one shell with this project's commands in PATH, both streams as they come.
 
     Raises:
         subprocess.TimeoutExpired: they took longer.
     """
-    return run_in_one_shell((block.commands for block in blocks), timeout_s)
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    commands = [block.commands for block in blocks]
+    return run_in_one_shell(commands, timeout_s, folder=folder, environment={"PATH": path, **(environment or {})})
+
+
+def written_out(block: Block, words: Mapping[str, str]) -> Block:
+    """With what a reader writes for the words of the page, and ended by the first command that fails."""
+    names = "|".join(words)
+    commands = re.sub(rf"(?<![\w-])({names})(?![\w-])", lambda found: words[found[1]], block.commands)
+    return replace(block, commands=_TO_THE_FIRST_FAILURE % commands)
 
 
 def is_shown(shown: str, printed: str) -> bool:
     """Whether what was printed is what the page shows; ``…`` there stands for anything."""
     pattern = ".*".join(re.escape(part.strip()) for part in shown.split("…"))
     return re.fullmatch(pattern, printed.strip(), re.DOTALL) is not None
+
+
+def without_measures(text: str) -> str:
+    """The same where times, other numbers and the width of columns do not count."""
+    return " ".join(_NUMBER.sub("0", _DURATION.sub("0s", text)).split())

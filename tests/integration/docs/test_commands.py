@@ -11,30 +11,36 @@ import yaml
 from contracts.execution import ExecutionSpec
 from contracts.kube import API_VERSION, KubeModel
 from contracts.pool import ExecutorPoolSpec
-from tests.integration.docs.commands import DOCS, NEEDS, Block, find_unknown, is_shown, read_blocks, run_blocks
+from tests.integration.docs.commands import (
+    DOCS,
+    NEEDS,
+    NOT_RUN,
+    PAGES,
+    RUN,
+    Block,
+    blocks_of,
+    find_unknown,
+    is_shown,
+    pages_with,
+    read_blocks,
+    run_blocks,
+    where_run,
+    without_measures,
+    written_out,
+)
 from tests.shell import ROOT
 
-PAGES = sorted(path for path in DOCS.rglob("*.md"))
-
-
-def where_run(page: Path) -> str | None:
-    """The tests that a page names itself, because its blocks need more than a checkout or follow from each other."""
-    found = re.search(r"A test,\s+\[`(tests/[^`]+)`\]\([^)]*\),\s+runs", page.read_text())
-    return found[1] if found else None
-
-
-HERE = [page for page in PAGES if where_run(page) is None]
 ELSEWHERE = [page for page in PAGES if where_run(page) is not None]
 
 
-def blocks_of(page: Path, needs: str = "") -> list[Block]:
-    return [block for block in read_blocks(page) if block.needs == needs]
+def name_of(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
 
 
 @pytest.mark.sandbox
-@pytest.mark.parametrize("page", [page for page in HERE if blocks_of(page)], ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", pages_with(""), ids=name_of)
 def test_the_commands_of_a_page_print_what_it_shows(page: Path) -> None:
-    blocks = blocks_of(page)
+    blocks = blocks_of(page, "")
     done = run_blocks(blocks, timeout_s=100.0)
     assert len(done) == len(blocks)
     for block, result in zip(blocks, done, strict=True):
@@ -42,14 +48,14 @@ def test_the_commands_of_a_page_print_what_it_shows(page: Path) -> None:
         assert block.output is None or is_shown(block.output, result.output), f"{block.where}: {result.output}"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(DOCS).as_posix())
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_every_block_of_commands_says_what_it_needs(page: Path) -> None:
     assert find_unknown(page) == [], "write a language behind the fence: sh for commands, text for what is none"
     unknown = [f"{block.where}: sh {block.needs}" for block in read_blocks(page) if block.needs not in NEEDS]
     assert unknown == [], f"what may stand behind sh: {sorted(NEEDS)}"
 
 
-@pytest.mark.parametrize("page", ELSEWHERE, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", ELSEWHERE, ids=name_of)
 def test_the_tests_that_a_page_names_speak_of_it(page: Path) -> None:
     tests = ROOT / str(where_run(page))
     sources = [tests] if tests.is_file() else sorted(tests.glob("*.py"))
@@ -61,21 +67,32 @@ def test_the_quickstart_has_tests_of_its_own() -> None:
     assert DOCS / "quickstart.md" in ELSEWHERE
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(DOCS).as_posix())
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_every_block_of_commands_is_bash(page: Path) -> None:
     for block in read_blocks(page):
         checked = subprocess.run(["bash", "-n"], input=block.commands, text=True, capture_output=True, check=False)
         assert (checked.returncode, checked.stderr) == (0, ""), block.where
 
 
-def test_commands_are_found_in_each_kind_of_page() -> None:
+def test_every_block_is_run_by_a_test_or_says_why_not() -> None:
+    """Those that are run, those that no test can run and those of pages with tests of their own are all there are."""
+    fences = re.compile(r"^\s*[`~]{3,}(?:sh|bash|shell|console)\b", re.MULTILINE)
+    there = Counter({page: len(fences.findall(page.read_text())) for page in PAGES})
+    run = Counter(page for needs in RUN for page in pages_with(needs) for _ in blocks_of(page, needs))
+    not_run = Counter(page for needs in NOT_RUN for page in PAGES for _ in blocks_of(page, needs))
+    elsewhere = Counter(page for page in ELSEWHERE for needs in RUN for _ in blocks_of(page, needs))
+    assert run + not_run + elsewhere == +there
+
+
+def test_what_is_not_run_is_little() -> None:
     needs = Counter(block.needs for page in PAGES for block in read_blocks(page))
     assert needs[""] >= 15
-    assert needs["cluster"] >= 10
+    assert needs["cluster"] >= 20
+    assert needs["own-cluster"] <= 3
     assert needs.keys() <= NEEDS.keys()
 
 
-@pytest.mark.parametrize("page", [*PAGES, ROOT / "README.md"], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_make_targets_that_a_page_names_are_there(page: Path) -> None:
     targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     named = set(re.findall(r"(?:^|[`$] ?| {4})make ([a-z][a-z0-9-]*)", page.read_text(), re.MULTILINE))
@@ -90,7 +107,7 @@ def manifests_in(page: Path) -> list[dict[str, object]]:
 
 def test_manifests_of_ours_in_the_pages_are_valid() -> None:
     specs: dict[str, type[KubeModel]] = {"Execution": ExecutionSpec, "ExecutorPool": ExecutorPoolSpec}
-    found = [one for page in [*PAGES, ROOT / "README.md"] for one in manifests_in(page)]
+    found = [one for page in PAGES for one in manifests_in(page)]
     assert {one["kind"] for one in found} == specs.keys()
     assert len(found) >= 4
     for one in found:
@@ -116,11 +133,35 @@ def test_commands_and_outputs_are_told_apart(tmp_path: Path) -> None:
     ]
 
 
+def test_a_block_in_a_list_is_found(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("- Words:\n\n  ```sh\n  cat <<END\n    a\n  END\n  ```\n\n  ```text\n    a\n  ```\n\n- More.\n")
+    assert [(block.commands, block.output) for block in read_blocks(page)] == [("cat <<END\n  a\nEND\n", "a\n")]
+
+
 def test_a_failing_block_is_noticed_and_does_not_stop_those_after_it() -> None:
     failing, after = (Block("page.md", 1, "", commands, None) for commands in ("echo no; false", "echo yes"))
     first, second = run_blocks([failing, after], timeout_s=10.0)
     assert (first.output.strip(), first.exit_code) == ("no", 1)
     assert (second.output.strip(), second.exit_code) == ("yes", 0)
+
+
+@pytest.mark.parametrize(
+    ("commands", "printed", "works"),
+    [
+        ("echo POD of team-a NAMESPACE NAME-x POD-1\n", "executor-1 of ns ns NAME-x POD-1", True),
+        ("echo a\nfalse\necho b\n", "a", False),
+        ("false | cat\n", "", False),
+        ("echo a | grep b\necho c\n", "c", True),
+        ("echo a | grep --no-such-option b 2>&-\n", "", False),
+    ],
+)
+def test_a_block_is_written_out_and_ends_where_it_fails(commands: str, printed: str, works: bool) -> None:
+    words = {"NAME": "hello", "NAMESPACE": "ns", "POD": "executor-1", "team-a": "ns"}
+    block = Block("page.md", 1, "cluster", commands, None)
+    first, second = run_blocks([written_out(block, words), Block("page.md", 9, "", "echo next", None)], timeout_s=10.0)
+    assert (first.output.strip(), first.exit_code == 0) == (printed, works)
+    assert second.output.strip() == "next"
 
 
 @pytest.mark.parametrize(
@@ -135,3 +176,17 @@ def test_a_failing_block_is_noticed_and_does_not_stop_those_after_it() -> None:
 )
 def test_what_is_printed_is_compared_with_what_is_shown(shown: str, printed: str, same: bool) -> None:
     assert is_shown(shown, printed) is same
+
+
+@pytest.mark.parametrize(
+    ("shown", "printed", "same"),
+    [
+        ("NAME  AGE\nx     7s\n", "NAME   AGE\nx      1h12m\n", True),
+        ("default   1   0.05s\n", "default   12   2.1s\n", True),
+        ("x   1\n", "x   -1\n", False),
+        ("x   1\n", "y   1\n", False),
+        ("x   1s\n", "x   1\n", False),
+    ],
+)
+def test_measures_do_not_count(shown: str, printed: str, same: bool) -> None:
+    assert (without_measures(shown) == without_measures(printed)) is same

@@ -3,10 +3,12 @@
 import base64
 import secrets
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 
 from controller import names
+from sandbox_executor_client import AsyncClient
 from tests.certificates import CLIENT, SERVER, make_authority, sign
 from tests.fakes.output import OutputExecutor
 from tests.integration.controller.apiserver import ApiServer, apply_crds, free_port
@@ -86,3 +88,18 @@ async def executor(cluster: Aggregated) -> AsyncIterator[OutputExecutor]:
     async with OutputExecutor(cluster.log_api.token) as made:
         await cluster.add_pod("pod-1", made.port)
         yield made
+
+
+@pytest.fixture
+def kubeconfig(cluster: Aggregated, tmp_path: Path) -> Path:
+    """Of somebody who may read output in ``OWN``."""
+    path = tmp_path / "kubeconfig"
+    cluster.server.write_kubeconfig(path, cluster.server.users[TENANT_USER])
+    return path
+
+
+@pytest.fixture
+async def client(kubeconfig: Path) -> AsyncIterator[AsyncClient]:
+    """Theirs."""
+    async with AsyncClient(OWN, kubeconfig=str(kubeconfig)) as opened:
+        yield opened

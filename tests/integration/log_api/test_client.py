@@ -3,7 +3,6 @@
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
 
@@ -13,23 +12,10 @@ from controller import names
 from sandbox_executor_client import AsyncClient, Client, Deleted, Forbidden, NotFound, NotInstalled, Output
 from tests.fakes.output import Output as Printed
 from tests.fakes.output import OutputExecutor
-from tests.integration.log_api.parts import API_SERVICE, OTHER, OWN, TENANT_USER, Aggregated
+from tests.integration.log_api.parts import API_SERVICE, OTHER, OWN, Aggregated
 
 ID = "exec_20260115_a1b2c3d4"
 _COMMAND = str(Path(sys.executable).with_name("sandbox-run"))
-
-
-@pytest.fixture
-def kubeconfig(cluster: Aggregated, tmp_path: Path) -> Path:
-    path = tmp_path / "kubeconfig"
-    cluster.server.write_kubeconfig(path, cluster.server.users[TENANT_USER])
-    return path
-
-
-@pytest.fixture
-async def client(kubeconfig: Path) -> AsyncIterator[AsyncClient]:
-    async with AsyncClient(OWN, kubeconfig=str(kubeconfig)) as opened:
-        yield opened
 
 
 async def _read(client: AsyncClient, name: str, *, follow: bool = True) -> list[Output]:

@@ -2,12 +2,16 @@
 
 import asyncio
 import hashlib
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing
 from pathlib import Path
 
 import pytest
 
 from contracts.executor_api import OWNER_HEADER
+from contracts.output_events import Chunk, End, Event, EventReader, Position
+from sandbox_executor_client import AsyncClient
+from sandbox_executor_client.kube import KubeApi, load_configuration
 from tests.integration.executor.running import RunningExecutor, open_directory, run_executor
 from tests.integration.log_api.parts import Aggregated, log_path
 
@@ -15,6 +19,7 @@ pytestmark = pytest.mark.sandbox
 ID = "exec_20260115_a1b2c3d4"
 _LINE_BYTES, _LINES = 64, 1_638_400
 _GROWTH_MB = 40.0
+_FILLED_AFTER_S = 3.0
 _MUCH = f"""
 import sys
 def handler(event):
@@ -76,12 +81,70 @@ async def test_a_hundred_megabytes_of_one_that_holds_arrive_whole(cluster: Aggre
                 await asyncio.sleep(0)
     peak_mb = _peak_mb(real.process.pid)
     print(f"\n{size} bytes; log API {before:.1f} MB, at most {most:.1f} MB; executor at most {peak_mb:.1f} MB")
-    assert size == _LINE_BYTES * _LINES
+    assert (size, digest.digest()) == (_LINE_BYTES * _LINES, _whole())
+    assert most - before < _GROWTH_MB
+
+
+@pytest.mark.timeout(300)
+async def test_they_come_whole_though_the_log_api_is_killed_while_its_reader_waits(
+    cluster: Aggregated, real: RunningExecutor, client: AsyncClient
+) -> None:
+    """All that was on its way is lost then, on three connections that were full."""
+    await _begin(cluster, real, _MUCH, output_overflow="hold")
+    digest, size, is_killed = hashlib.sha256(), 0, False
+    async with aclosing(client.output("real")) as outputs:
+        async for output in outputs:
+            assert output.missing == 0, f"after {size} bytes"
+            digest.update(output.data)
+            size += len(output.data)
+            if size > 30_000_000 and not is_killed:
+                is_killed = True
+                await asyncio.sleep(_FILLED_AFTER_S)
+                assert cluster.log_api.process is not None
+                cluster.log_api.process.kill()
+                await asyncio.to_thread(cluster.log_api.process.wait)
+                await asyncio.to_thread(cluster.log_api.start)
+    assert (size, digest.digest()) == (_LINE_BYTES * _LINES, _whole())
+
+
+@pytest.mark.timeout(300)
+async def test_they_come_whole_though_the_reader_is_cut_off_while_it_waits(
+    cluster: Aggregated, real: RunningExecutor, kubeconfig: Path
+) -> None:
+    """All that was on its way is lost then, on every connection from the executor on."""
+    await _begin(cluster, real, _MUCH, output_overflow="hold")
+    configuration, _ = await load_configuration(str(kubeconfig), None)
+    api, digest, position = KubeApi(configuration), hashlib.sha256(), Position()
+    try:
+        for until in (30_000_000, _LINE_BYTES * _LINES):
+            query = {"follow": "true", "attempt": "1", "stdoutOffset": str(position.stdout)}
+            reader = EventReader()
+            async with aclosing(api.stream(log_path("real"), query)) as pieces:
+                async for event in _events(pieces, reader):
+                    assert isinstance(event, Chunk | End), event
+                    if isinstance(event, Chunk):
+                        digest.update(event.data)
+                        position = event.after
+                    if position.stdout >= until:
+                        break
+                await asyncio.sleep(_FILLED_AFTER_S)
+    finally:
+        await api.close()
+    assert (position.stdout, digest.digest()) == (_LINE_BYTES * _LINES, _whole())
+
+
+async def _events(pieces: AsyncGenerator[bytes, None], reader: EventReader) -> AsyncGenerator[Event, None]:
+    async for piece in pieces:
+        for event in reader.feed(piece):
+            yield event
+
+
+def _whole() -> bytes:
+    """What all of it hashes to."""
     whole = hashlib.sha256()
     for number in range(_LINES):
         whole.update(b"%063d\n" % number)
-    assert digest.digest() == whole.digest()
-    assert most - before < _GROWTH_MB
+    return whole.digest()
 
 
 def _peak_mb(pid: int) -> float:

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from contracts.execution import ExecutionStatus
-from contracts.output_events import Ending
+from contracts.output_events import Ending, Position
 from log_api import follow
 from log_api.errors import OutputBroken, OutputUnknown, StatusError, not_found, unavailable
 from log_api.events import Attempt, Chunk, Cursor, End, Event, Pause
@@ -85,7 +85,7 @@ async def test_again_from_where_it_broke_for_as_long_as_it_runs() -> None:
     executors = _Executors([Chunk("stdout", b"ab"), broken], *again, [Chunk("stdout", b"c"), _END])
     told = await _told(_RUNNING, _FOLLOW, _Executions(_RUNNING), executors)
     assert told == [Attempt(1), Chunk("stdout", b"ab"), Chunk("stdout", b"c"), _END]
-    assert {cursor for _, cursor, _ in executors.asked[1:]} == {Cursor(1, 2, 0)}
+    assert {cursor for _, cursor, _ in executors.asked[1:]} == {Cursor(1, Position(2, 0))}
 
 
 async def test_the_rest_from_the_status_when_the_executor_is_gone() -> None:
@@ -145,9 +145,11 @@ async def test_an_end_that_a_retry_might_follow_waits_for_the_verdict() -> None:
 
 
 async def test_offsets_count_for_their_attempt_alone() -> None:
-    for named, asked in ((0, Cursor(1, 5, 6)), (1, Cursor(1, 5, 6)), (2, Cursor(1))):
+    for named, asked in ((0, Cursor(1, Position(5, 6))), (1, Cursor(1, Position(5, 6))), (2, Cursor(1))):
         executors = _Executors([_END])
-        await _told(_RUNNING, LogOptions(follow=True, start=Cursor(named, 5, 6)), _Executions(_RUNNING), executors)
+        await _told(
+            _RUNNING, LogOptions(follow=True, start=Cursor(named, Position(5, 6))), _Executions(_RUNNING), executors
+        )
         assert executors.asked[0][1] == asked
 
 

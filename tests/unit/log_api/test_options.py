@@ -1,5 +1,6 @@
 import pytest
 
+from contracts.output_events import Position
 from log_api import openapi
 from log_api.errors import StatusError
 from log_api.events import Cursor
@@ -12,7 +13,7 @@ def test_nothing_given() -> None:
 
 def test_everything_given() -> None:
     query = {"follow": "true", "stream": "stderr", "limitBytes": "10", "stdoutOffset": "1", "stderrOffset": "2"}
-    wanted = LogOptions(follow=True, stream="stderr", limit_bytes=10, start=Cursor(3, 1, 2))
+    wanted = LogOptions(follow=True, stream="stderr", limit_bytes=10, start=Cursor(3, Position(1, 2)))
     assert parse_options({**query, "attempt": "3", "timeout": "5s", "pretty": "true"}) == wanted
 
 

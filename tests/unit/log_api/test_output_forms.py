@@ -4,7 +4,7 @@ import pytest
 
 from contracts.bounds import MAX_STREAM_BYTES
 from contracts.execution import ExecutionStatus
-from contracts.output_events import Ending
+from contracts.output_events import Ending, Position
 from log_api.ended import read_status
 from log_api.errors import not_found
 from log_api.events import Attempt, Chunk, Cursor, End, Event, Gap, KeepAlive, Pause
@@ -48,14 +48,14 @@ def _ids(writer: EventWriter, *events: Event) -> list[str]:
 
 
 def test_ids_count_what_is_not_wanted_too() -> None:
-    writer = EventWriter("stdout", Cursor(1, 5, 0))
+    writer = EventWriter("stdout", Cursor(1, Position(5, 0)))
     events = (Attempt(1), Chunk("stderr", b"123"), Chunk("stdout", b"12"), Gap("stdout", 7, 9), Attempt(2), Pause())
     assert _ids(writer, *events) == ["5-0", "7-3", "9-3", "0-0", "0-0"]
 
 
 def test_offsets_of_another_attempt_do_not_count() -> None:
-    assert _ids(EventWriter("all", Cursor(1, 5, 5)), Attempt(2), Chunk("stdout", b"1")) == ["0-0", "1-0"]
-    assert _ids(EventWriter("all", Cursor(0, 5, 5)), Attempt(2), Chunk("stdout", b"1")) == ["5-5", "6-5"]
+    assert _ids(EventWriter("all", Cursor(1, Position(5, 5))), Attempt(2), Chunk("stdout", b"1")) == ["0-0", "1-0"]
+    assert _ids(EventWriter("all", Cursor(0, Position(5, 5))), Attempt(2), Chunk("stdout", b"1")) == ["5-5", "6-5"]
 
 
 @pytest.mark.parametrize(
@@ -90,15 +90,15 @@ def test_a_whole_status() -> None:
     status = _status(stdout="out", stdoutBytes=3, stderr="err", stderrBytes=3)
     end = _end(3, 3)
     assert list(read_status(status, Cursor())) == [Chunk("stdout", b"out"), Chunk("stderr", b"err"), end]
-    assert list(read_status(status, Cursor(1, 2, 3))) == [Chunk("stdout", b"t"), end]
-    assert list(read_status(status, Cursor(1, 99, 99))) == [end]
+    assert list(read_status(status, Cursor(1, Position(2, 3)))) == [Chunk("stdout", b"t"), end]
+    assert list(read_status(status, Cursor(1, Position(99, 99)))) == [end]
 
 
 def test_the_tail_of_more() -> None:
     status = _status(stdout="tail", stdoutBytes=100, stdoutTruncated=True)
     end = _end(100)
     assert list(read_status(status, Cursor())) == [Gap("stdout", 0, 96), Chunk("stdout", b"tail"), end]
-    assert list(read_status(status, Cursor(1, 98, 0))) == [Chunk("stdout", b"il"), end]
+    assert list(read_status(status, Cursor(1, Position(98, 0)))) == [Chunk("stdout", b"il"), end]
 
 
 def test_what_nobody_has_kept_is_told_at_the_end() -> None:
@@ -106,7 +106,7 @@ def test_what_nobody_has_kept_is_told_at_the_end() -> None:
     status = _status(stdout="tail", stdoutBytes=size, stdoutTruncated=True)
     *_, last, _ = read_status(status, Cursor())
     assert last == Gap("stdout", size, None)
-    assert list(read_status(status, Cursor(1, size + 1, 0))) == [_end(size)]
+    assert list(read_status(status, Cursor(1, Position(size + 1, 0)))) == [_end(size)]
 
 
 def test_an_execution_that_never_ran_has_printed_nothing() -> None:
