@@ -154,7 +154,8 @@ class Server:
 
     def serve_one(self, control: _socket.socket) -> None:
         """Waits for one request and forks a keeper for it."""
-        message, ancillary, _, _ = control.recvmsg(4096, _socket.CMSG_SPACE(4 * RECEIVED))
+        space = _socket.CMSG_SPACE(4 * RECEIVED)
+        message, ancillary, _, _ = control.recvmsg(4096, space, _socket.MSG_CMSG_CLOEXEC)  # bwrap needs none of them
         if not message:
             os._exit(0)
         received = [

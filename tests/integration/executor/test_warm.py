@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -53,6 +54,24 @@ async def run(client: httpx.AsyncClient, code: str = ANSWERS, **fields: Any) -> 
 
 def descendants(executor: RunningExecutor) -> list[psutil.Process]:
     return psutil.Process(executor.process.pid).children(recursive=True)
+
+
+def test_what_holds_a_sandbox_has_none_of_its_pipes(start: Start) -> None:
+    executor = start(WARM_SANDBOXES="2")
+
+    async def scene() -> None:
+        async with executor.client() as client:
+            await wait_until_warm(client, 2)
+
+    asyncio.run(scene())
+    holding = [process for process in descendants(executor) if process.name() == "bwrap"]
+    assert len(holding) == 4, "bwrap and its child, twice"
+    for process in holding:
+        folder = f"/proc/{process.pid}/fd"
+        open_files = [os.readlink(f"{folder}/{number}") for number in os.listdir(folder)]
+        pipes = {name for name in open_files if name.startswith("pipe:")}
+        assert len(pipes) <= 2, f"the filter's, and that of stderr: {open_files}"
+        assert not any("memfd" in name or name.startswith("socket:") for name in open_files), open_files
 
 
 def fork_server(executor: RunningExecutor) -> psutil.Process:
