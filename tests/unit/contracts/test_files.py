@@ -95,7 +95,7 @@ def test_files_that_can() -> None:
     ("given", "says"),
     [
         ([{"path": "../x", "inline": ""}], files.RELATIVE_MESSAGE),
-        ([{"path": "x"}], "write exactly one of inline, inlineBase64, configMapKeyRef and secretKeyRef"),
+        ([{"path": "x"}], "write exactly one of inline, inlineBase64, configMapKeyRef, secretKeyRef and artifactRef"),
         ([{"path": "x", "inline": "", "inlineBase64": "YQ=="}], "write exactly one of"),
         ([{"path": "x", "inline": "a", "secretKeyRef": {"name": "s", "key": "k"}}], "write exactly one of"),
         ([{"path": "x", "inlineBase64": "a"}], "inlineBase64 is base64 with its padding"),
