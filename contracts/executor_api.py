@@ -139,7 +139,7 @@ class InputFile(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     path: files.FilePath = Field(description="Relative to the workspace, at most 16 parts and 255 bytes.")
-    content: FileContent = Field(repr=False, description="Its bytes as base64, at most 1 MiB of them.")
+    content: FileContent = Field(repr=False, description="Its bytes as base64, at most 4 MiB of them.")
 
 
 class ExecutionRequest(BaseModel):

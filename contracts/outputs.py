@@ -49,8 +49,8 @@ class OutputsMissing(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    reason: MissingReason
-    message: str = Field(max_length=2048)
+    reason: MissingReason = Field(description="Of the first that is missing, in one stable word.")
+    message: str = Field(max_length=2048, description="Which are missing, and why.")
 
 
 class UploadRequest(BaseModel):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from controller.errors import SettingsError, StoreError, StoreNotFound
+from controller.logs import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,6 +31,7 @@ _READ_S: Final = 3600.0
 _RETRIES: Final = 2
 _AZURE_PUT: Final = {"x-ms-blob-type": "BlockBlob"}
 _CREDENTIALS_LENGTH: Final = 65_536
+logger = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,9 +174,14 @@ class ObjectStore:
     def _current(self) -> "AnyStore":
         """The store, made anew when its credentials were replaced."""
         version = _version(self._place.credentials)
-        if self._store is None or version != self._version:
-            self._store = _make(self._place, read_options(self._place.credentials))
+        if self._store is None:
+            self._store, self._version = _make(self._place, read_options(self._place.credentials)), version
+        elif version != self._version:
             self._version = version
+            try:
+                self._store = _make(self._place, read_options(self._place.credentials))
+            except SettingsError as error:
+                logger.error("the new credentials cannot be used; the ones before are used on", error=str(error))
         return self._store
 
 
@@ -259,5 +266,5 @@ def _translated() -> "Iterator[None]":
         raise StoreNotFound("the object store has no such object") from None
     except TimeoutError:
         raise StoreError("the object store does not answer") from None
-    except (BaseError, OSError) as error:
+    except (BaseError, OSError, ValueError) as error:
         raise StoreError(f"the object store refuses, or does not answer ({type(error).__name__})") from None

@@ -41,6 +41,7 @@ FINISHED: Final = "Finished"
 SUCCEEDED: Final = "Succeeded"
 REPORTED: Final = "Reported"
 OUTPUTS_STORED: Final = "OutputsStored"
+STORED: Final = "Stored"
 RETRYING: Final = "Retrying"
 """Reason of the condition Scheduled between two attempts."""
 
@@ -205,7 +206,7 @@ def _stored(outputs: OutputsSeen, now: datetime, generation: int | None) -> Cond
         return make_condition(OUTPUTS_STORED, "False", outputs.missing.reason, outputs.missing.message, now, generation)
     size = sum(output.size for output in outputs.kept)
     message = f"{len(outputs.kept)} outputs of {size} bytes are in the object store"
-    return make_condition(OUTPUTS_STORED, "True", "Stored", message, now, generation)
+    return make_condition(OUTPUTS_STORED, "True", STORED, message, now, generation)
 
 
 def _end(

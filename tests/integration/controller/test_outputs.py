@@ -249,7 +249,7 @@ async def test_cancelling_ends_an_upload(s3_site: Site) -> None:
     with SilentServer(s3_site.store.place.endpoint) as asked:
         code = "def handler(event):\n    print('x' * 100_000)\n"
         await s3_site.cluster.create_execution("stuck", code=code)
-        await eventually(lambda: asyncio.to_thread(asked.is_set), what="the executor sends", timeout_s=20)
+        await eventually(asked.is_set, what="the executor sends", timeout_s=20)
         path = names.execution_path("default", "stuck")
         await s3_site.cluster.call("PATCH", path, {"spec": {"cancel": True}}, kind="application/merge-patch+json")
         found = await s3_site.cluster.wait_for_phase("stuck", "Succeeded", timeout_s=15)
@@ -264,10 +264,10 @@ async def test_a_controller_that_dies_between_url_and_report_loses_nothing(s3_si
     with SilentServer(store.place.endpoint) as asked:
         code = "def handler(event):\n    print('x' * 100_000)\n"
         await s3_site.cluster.create_execution("orphaned", code=code)
-        await eventually(lambda: asyncio.to_thread(asked.is_set), what="the executor sends", timeout_s=20)
+        await eventually(asked.is_set, what="the executor sends", timeout_s=20)
         await controller.stop(kill=True)
     store.start()
-    await eventually(lambda: asyncio.to_thread(store.files), what="the object is stored", timeout_s=40)
+    await eventually(store.files, what="the object is stored", timeout_s=40)
     await controller.start(**store.settings, **LIMITS)
     found = await s3_site.cluster.wait_for_phase("orphaned", "Succeeded", timeout_s=40)
     [row] = found["status"]["outputs"]
