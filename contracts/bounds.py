@@ -60,7 +60,7 @@ MAX_FILES: Final = 64
 """Files that an execution is given."""
 
 MAX_FILE_BYTES: Final = 1_048_576
-"""Of each of them: as much as a ConfigMap or a Secret holds."""
+"""Of each that stands in the spec, as much as a ConfigMap or a Secret holds; an ``artifactRef`` may be larger."""
 
 MAX_FILES_BYTES: Final = 4 * 1_048_576
 """Of all of them: as base64, and with code, stdin and event at their bounds, they fit a request."""
