@@ -281,7 +281,7 @@ def test_what_is_stored_stands_with_the_end_and_changes_nothing_of_it(
     assert after is not None
     assert plain.outputs is None
     assert after.outputs == [OUTPUT]
-    *before, stored = after.conditions or ()
+    *before, stored = after.conditions or []
     assert before == plain.conditions
     assert (stored.type, stored.status, stored.reason, stored.message) == ("OutputsStored", status, reason, message)
     assert after.model_copy(update={"outputs": None, "conditions": plain.conditions}) == plain
