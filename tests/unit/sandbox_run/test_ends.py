@@ -138,7 +138,12 @@ def test_what_the_object_store_has_or_has_not_is_said() -> None:
 
 
 def test_what_the_status_has_cut_off_is_said_with_where_the_rest_is(capsys: pytest.CaptureFixture[str]) -> None:
-    cut: dict[str, Any] = {"stdout": "end", "stdoutTruncated": True, "stdoutBytes": 100_000, "returnValueTruncated": True}
+    cut: dict[str, Any] = {
+        "stdout": "end",
+        "stdoutTruncated": True,
+        "stdoutBytes": 100_000,
+        "returnValueTruncated": True,
+    }
     row = {"name": "stdout", "size": 100_000, "sha256": "0" * 64, "uri": "s3://b/k"}
     output.tell_end(Ended.of(execution("Succeeded", "Completed", **cut, outputs=[row])))
     said = capsys.readouterr().err.splitlines()
