@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
@@ -10,6 +11,8 @@ import pytest
 from devcluster.cluster import Cluster
 from tests.e2e.chart import upgraded
 from tests.e2e.cluster import EXECUTOR_PODS, CommandFailed, Tenant, Tools, condition, eventually
+from tests.e2e.test_documentation import make_environment
+from tests.integration.docs.commands import DOCS, blocks_of, is_shown, run_blocks, written_out
 
 _API_SERVICE = "v1alpha1.subresources.sandbox-executor.dev"
 _FOLDER = "/var/lib/sandbox-executor-outputs"
@@ -39,6 +42,7 @@ def stored(request: pytest.FixtureRequest, installed: Tools, own_cluster: Cluste
     try:
         with upgraded(installed, request.config, *values):
             eventually(lambda: _is_available(installed), timeout_s=60, interval_s=1)
+            eventually(lambda: _all_know(installed), timeout_s=120, interval_s=1)
             yield installed
     finally:
         own_cluster.in_node(node, "rm", "-rf", _FOLDER)
@@ -47,6 +51,13 @@ def stored(request: pytest.FixtureRequest, installed: Tools, own_cluster: Cluste
 def _is_available(tools: Tools) -> bool:
     found = tools.get("apiservice", _API_SERVICE)
     return condition(found.get("status", {}), "Available").get("status") == "True"
+
+
+def _all_know(tools: Tools) -> bool:
+    """Whether each executor of the default pool was started with the store in mind, and takes work."""
+    pods = tools.pods(f"{EXECUTOR_PODS},sandbox-executor.dev/pool=default")
+    ready = [pod for pod in pods if condition(pod["status"], "Ready").get("status") == "True"]
+    return len(ready) == len(pods) == 2 and all("OUTPUT_OBJECT_BYTES" in json.dumps(pod["spec"]) for pod in pods)
 
 
 def test_a_tenant_fetches_what_the_status_has_no_room_for(stored: Tools, tenant: Tenant) -> None:
@@ -90,10 +101,19 @@ def test_an_output_is_a_file_of_the_next(stored: Tools, tenant: Tenant) -> None:
     assert third["error"]["errorCode"] == "Controller.ArtifactDigestMismatch"
 
 
+def test_the_page_does_what_it_says(stored: Tools, tenant: Tenant, tmp_path: Path) -> None:
+    blocks = blocks_of(DOCS / "outputs.md", "cluster")
+    words = {"NAMESPACE": tenant.namespace}
+    environment = make_environment(stored, tenant, tmp_path)
+    done = run_blocks([written_out(block, words) for block in blocks], 60, folder=tmp_path, environment=environment)
+    assert len(done) == len(blocks)
+    for block, result in zip(blocks, done, strict=True):
+        assert result.exit_code == 0, f"{block.where}: {result.output}"
+        assert block.output is None or is_shown(block.output, result.output), f"{block.where}: {result.output}"
+
+
 def test_no_executor_has_the_store(stored: Tools) -> None:
-    pods = stored.pods(EXECUTOR_PODS)
-    assert pods
-    for pod in pods:
+    for pod in stored.pods(f"{EXECUTOR_PODS},sandbox-executor.dev/pool=default"):
         said = json.dumps(pod["spec"])
         assert "OBJECT_STORE" not in said
         assert "/objects" not in said
