@@ -28,7 +28,8 @@ from controller.tracking import Tracked
 
 LOCAL_PATH: Final = "/internal/objects"
 URL_LIFETIME_S: Final = bounds.OUTPUT_UPLOAD_S + 30
-_LOOK_S: Final = 15.0
+_LOOK_S: Final = 8.0
+"""Less than an executor waits for an answer to its report; what is not known by then is as the executor says."""
 _LOOKS_AT_A_TIME: Final = 16
 _NAMED: Final = 5
 logger = get_logger(__name__)
