@@ -257,6 +257,20 @@ async def test_cancelling_ends_an_upload(s3_site: Site) -> None:
     s3_site.store.start()
 
 
+async def test_an_executor_that_is_to_exit_gives_up_the_upload_and_not_the_result(s3_site: Site) -> None:
+    s3_site.store.stop()
+    with SilentServer(s3_site.store.place.endpoint) as asked:
+        code = "def handler(event):\n    print('x' * 100_000)\n    return 7\n"
+        await s3_site.cluster.create_execution("leaving", code=code)
+        await eventually(asked.is_set, what="the executor sends", timeout_s=20)
+        exit_code, took_s = await asyncio.to_thread(s3_site.executor.terminate)
+        assert (exit_code, took_s < 3) == (143, True)
+        found = await s3_site.cluster.wait_for_phase("leaving", "Succeeded", timeout_s=15)
+    assert found["status"]["returnValue"] == 7
+    assert find_condition(found, "OutputsStored")["reason"] == "UploadStopped"
+    s3_site.store.start()
+
+
 async def test_a_controller_that_dies_between_url_and_report_loses_nothing(s3_site: Site) -> None:
     """The upload goes on without it; the next one is told of it and finds it in the store."""
     store, controller = s3_site.store, s3_site.controller
