@@ -19,10 +19,11 @@ RUN /opt/sandbox-executor/bin/pip install --no-cache-dir --disable-pip-version-c
     && /opt/sandbox-executor/bin/python -m compileall -q /opt/sandbox-executor/lib \
     && find /opt/sandbox-executor -name tests -type d -prune -exec rm -rf {} +
 
-# Only the controller sends traces; executors pass their contexts on.
+# Only the controller sends traces; executors pass their contexts on. Nor do they know the object store: they are given URLs.
 FROM build AS controller-packages
-COPY requirements-otel.txt ./
-RUN /opt/sandbox-executor/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes -r requirements-otel.txt \
+COPY requirements-otel.txt requirements-store.txt ./
+RUN /opt/sandbox-executor/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes \
+        -r requirements-otel.txt -r requirements-store.txt \
     && /opt/sandbox-executor/bin/python -m compileall -q /opt/sandbox-executor/lib
 RUN /opt/sandbox-executor/bin/pip uninstall -q -y setuptools pip
 

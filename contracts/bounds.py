@@ -33,6 +33,21 @@ STATUS_ARTIFACTS: Final = 200
 
 STATUS_PROGRESS_BYTES: Final = 65_536
 
+MAX_OUTPUTS: Final = 100
+"""Objects that one execution may have in the object store: each is a row of its status."""
+
+OUTPUT_OBJECT_BYTES: Final = 64 * 1_048_576
+"""Of each of them, unless the operator's administrator says otherwise."""
+
+OUTPUT_TOTAL_BYTES: Final = 256 * 1_048_576
+"""Of all of them together, the same."""
+
+MAX_OUTPUT_OBJECT_BYTES: Final = 4 * 1024 * 1_048_576
+"""What can be chosen for one: stores take 5 GB in one request."""
+
+OUTPUT_UPLOAD_S: Final = 60.0
+"""After which an executor gives up on what it has not stored, and the execution ends without it."""
+
 MAX_INT64: Final = 2**63 - 1
 """Largest whole number of a Kubernetes object's fields."""
 
@@ -45,7 +60,7 @@ MAX_FILES: Final = 64
 """Files that an execution is given."""
 
 MAX_FILE_BYTES: Final = 1_048_576
-"""Of each of them: as much as a ConfigMap or a Secret holds."""
+"""Of each that stands in the spec, as much as a ConfigMap or a Secret holds; an ``artifactRef`` may be larger."""
 
 MAX_FILES_BYTES: Final = 4 * 1_048_576
 """Of all of them: as base64, and with code, stdin and event at their bounds, they fit a request."""

@@ -18,6 +18,7 @@ from contracts.executor_api import (
     Reason,
     Seconds,
 )
+from contracts.outputs import OutputMetadata, OutputsMissing, is_empty
 
 ReportStatus = Literal["success", "failed", "timeout", "crashed"]
 ExitReason = Literal["normal", "sigterm", "sigkill", "oom_killed", "error"]
@@ -46,6 +47,11 @@ def heartbeat_path(execution_id: str) -> str:
 def result_path(execution_id: str) -> str:
     """Where the result of this execution goes."""
     return f"/internal/executions/{execution_id}/result"
+
+
+def uploads_path(execution_id: str) -> str:
+    """Where an executor asks for URLs for what it stores of this execution (``contracts.outputs``)."""
+    return f"/internal/executions/{execution_id}/uploads"
 
 
 class ContainerReady(BaseModel):
@@ -109,6 +115,10 @@ class ResultReport(BaseModel):
     metrics: ExecutionMetrics
     artifacts: list[str] = Field(default_factory=list)
     artifact_metadata: list[ArtifactMetadata] = Field(default_factory=list)
+    outputs: list[OutputMetadata] = Field(
+        default_factory=list, exclude_if=is_empty, description="For the operator's controller; nobody else is told."
+    )
+    outputs_missing: OutputsMissing | None = Field(default=None, exclude_if=is_empty, description="The same.")
 
     @classmethod
     def of(cls, result: ExecutionResult) -> Self:

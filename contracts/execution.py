@@ -16,6 +16,7 @@ from contracts import bounds, files
 from contracts.executor_api import Code, EnvValue, Language, OutputOverflow
 from contracts.ids import EXECUTION_ID_EXAMPLE, EXECUTION_ID_PATTERN
 from contracts.kube import ByteQuantity, Condition, DnsName, KeyName, KubeModel, Timestamp, cel
+from contracts.outputs import MAX_NAME_LENGTH, SHA256_PATTERN
 
 Phase = Literal["Pending", "Running", "Succeeded", "Failed", "TimedOut", "Crashed", "Cancelled", "Rejected"]
 TERMINAL_PHASES: Final[frozenset[Phase]] = frozenset(
@@ -93,12 +94,26 @@ class EnvVar(KubeModel):
         return self
 
 
-_ONE_CONTENT_MESSAGE = "write exactly one of inline, inlineBase64, configMapKeyRef and secretKeyRef for a file"
+class ArtifactRef(KubeModel):
+    """Something that an earlier Execution of the same namespace has put into the operator's object store."""
+
+    execution: DnsName = Field(description="The Execution; it has ended and is still there.")
+    name: str = Field(
+        min_length=1, max_length=MAX_NAME_LENGTH, description="As in its status.outputs, such as artifacts/table.csv."
+    )
+    sha256: str = Field(
+        pattern=SHA256_PATTERN, description="As there: the content that is meant, whatever has run meanwhile."
+    )
+
+
+_ONE_CONTENT_MESSAGE = (
+    "write exactly one of inline, inlineBase64, configMapKeyRef, secretKeyRef and artifactRef for a file"
+)
 _INLINE_MESSAGE = (
     f"the files that stand in the spec are together larger than {bounds.MAX_INLINE_FILES_BYTES} bytes: "
     "put large ones into ConfigMaps"
 )
-_CONTENTS: Final = ("inline", "inlineBase64", "configMapKeyRef", "secretKeyRef")
+_CONTENTS: Final = ("inline", "inlineBase64", "configMapKeyRef", "secretKeyRef", "artifactRef")
 _PATH_RULES: Final = cel(
     (
         "self.split('/').all(part, part != '' && part != '.' && part != '..')",
@@ -137,6 +152,7 @@ class ExecutionFile(KubeModel):
     )
     config_map_key_ref: ConfigMapKeyRef | None = None
     secret_key_ref: SecretKeyRef | None = None
+    artifact_ref: ArtifactRef | None = None
 
     model_config = {
         "json_schema_extra": cel(
@@ -156,7 +172,7 @@ class ExecutionFile(KubeModel):
 
     @model_validator(mode="after")
     def _one_content(self) -> "ExecutionFile":
-        given = (self.inline, self.inline_base64, self.config_map_key_ref, self.secret_key_ref)
+        given = (self.inline, self.inline_base64, self.config_map_key_ref, self.secret_key_ref, self.artifact_ref)
         if sum(each is not None for each in given) != 1:
             raise ValueError(_ONE_CONTENT_MESSAGE)
         return self
@@ -356,6 +372,19 @@ class StatusArtifact(KubeModel):
     type: Literal["artifact", "log", "output"] = Field(default="artifact", description="By the name's extension.")
 
 
+class StatusOutput(KubeModel):
+    """One object in the operator's object store; docs/outputs.md says how it is fetched."""
+
+    name: str = Field(
+        max_length=MAX_NAME_LENGTH, description="stdout, stderr, returnValue, or artifacts/ and the path of a file."
+    )
+    size: int = Field(ge=0, description="Bytes.")
+    sha256: str = Field(pattern=SHA256_PATTERN, description="Of its bytes, hexadecimal.")
+    media_type: str = Field(default="application/octet-stream", description="By the name's extension.")
+    uri: str = Field(description="Where it lies, for who has credentials of the store. Not signed.")
+    truncated: bool | None = Field(default=None, description="True when the code wrote more than was kept.")
+
+
 class ExecutionStatus(KubeModel):
     """What became of it. Written by the controller only, by its one fold."""
 
@@ -365,7 +394,8 @@ class ExecutionStatus(KubeModel):
     phase: Phase | None = Field(default=None, description="Where it is; the last six are final.")
     conditions: list[Condition] | None = Field(
         default=None,
-        description="Scheduled, Finished, Succeeded and, with a Control Plane, Reported.",
+        description="Scheduled, Finished, Succeeded; with a Control Plane Reported, with an object store "
+        "OutputsStored.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
     )
     observed_generation: int | None = Field(
@@ -415,4 +445,9 @@ class ExecutionStatus(KubeModel):
         default=None, max_length=bounds.STATUS_ARTIFACTS, description="The first 200."
     )
     artifacts_total: int | None = Field(default=None, ge=0, description="How many there were.")
+    outputs: list[StatusOutput] | None = Field(
+        default=None,
+        max_length=bounds.MAX_OUTPUTS,
+        description="With an object store: artifacts, and what is too large to stand here.",
+    )
     error: ExecutionError | None = None

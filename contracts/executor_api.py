@@ -22,6 +22,7 @@ from pydantic import (
 
 from contracts import bounds, files
 from contracts.ids import EXECUTION_ID_EXAMPLE, EXECUTION_ID_PATTERN
+from contracts.outputs import OutputMetadata, OutputsMissing, is_empty
 
 Language = Literal["python", "javascript", "shell"]
 LANGUAGES: tuple[Language, ...] = ("python", "javascript", "shell")
@@ -118,8 +119,8 @@ def _decode(value: object) -> object:
 
 
 def _bounded_content(value: bytes) -> bytes:
-    if len(value) > bounds.MAX_FILE_BYTES:
-        raise ValueError(f"a file of {len(value)} bytes; at most {bounds.MAX_FILE_BYTES} bytes are allowed")
+    if len(value) > bounds.MAX_FILES_BYTES:
+        raise ValueError(f"a file of {len(value)} bytes; at most {bounds.MAX_FILES_BYTES} bytes are allowed")
     return value
 
 
@@ -128,7 +129,7 @@ FileContent = Annotated[
     BeforeValidator(_decode),
     AfterValidator(_bounded_content),
     PlainSerializer(lambda value: base64.b64encode(value).decode(), return_type=str, when_used="json"),
-    WithJsonSchema({"type": "string", "contentEncoding": "base64", "maxLength": 4 * -(-bounds.MAX_FILE_BYTES // 3)}),
+    WithJsonSchema({"type": "string", "contentEncoding": "base64", "maxLength": 4 * -(-bounds.MAX_FILES_BYTES // 3)}),
 ]
 
 
@@ -138,7 +139,7 @@ class InputFile(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     path: files.FilePath = Field(description="Relative to the workspace, at most 16 parts and 255 bytes.")
-    content: FileContent = Field(repr=False, description="Its bytes as base64, at most 1 MiB of them.")
+    content: FileContent = Field(repr=False, description="Its bytes as base64, at most 4 MiB of them.")
 
 
 class ExecutionRequest(BaseModel):
@@ -257,6 +258,12 @@ class ExecutionResult(BaseModel):
     metrics: ExecutionMetrics
     artifacts: list[str] = Field(default_factory=list, description="Paths of the files that it created or changed.")
     artifact_metadata: list[ArtifactMetadata] = Field(default_factory=list, description="More about each of them.")
+    outputs: list[OutputMetadata] = Field(
+        default_factory=list, exclude_if=is_empty, description="What of it is in the operator's object store."
+    )
+    outputs_missing: OutputsMissing | None = Field(
+        default=None, exclude_if=is_empty, description="Why something that belongs there is not."
+    )
 
 
 class ExecutionAccepted(BaseModel):

@@ -16,6 +16,7 @@ import uvicorn
 from kubernetes.aio.client import Configuration
 from starlette.types import ASGIApp
 
+from controller.artifacts import Artifacts
 from controller.clients.executor import ExecutorClient
 from controller.clients.kube import KubeClient
 from controller.collaborators import Collaborators
@@ -31,7 +32,9 @@ from controller.logs import get_logger
 from controller.metrics import Metrics
 from controller.namespaces import NamespaceGate
 from controller.notices import Notices
+from controller.object_store import ObjectStore
 from controller.orphans import Orphans
+from controller.output_retention import OutputRetention
 from controller.pipeline import Pipeline
 from controller.pool_keeper import PoolKeeper
 from controller.recovery import Recovery
@@ -43,6 +46,7 @@ from controller.server import InternalApi
 from controller.settings import Settings, TokenFile
 from controller.silence import SilentPods
 from controller.tracing import Tracer
+from controller.uploads import LocalObjects, LocalSigner, OutputLimits, Uploads
 from controller.watches import Watches
 from controller.witness import Witness
 from controller.writer import StatusWriter
@@ -104,6 +108,10 @@ class Application:
         self.health = Health(metrics)
         tokens = ReportTokens(report_key)
         self._tracer = make_configured_tracer(settings)
+        store = ObjectStore(settings.object_store) if settings.object_store else None
+        signer = LocalSigner(report_key, now)
+        limits = OutputLimits(settings.output_object_bytes, settings.output_total_bytes)
+        uploads = Uploads(store, limits, signer) if store else None
         writer = StatusWriter(self._kube, relays=bool(settings.control_plane_url))
         self.pipeline = Pipeline(
             Collaborators(
@@ -118,6 +126,8 @@ class Application:
                 secret_namespaces=settings.namespaces_with_secrets,
                 now=now,
                 tracer=self._tracer,
+                artifacts=Artifacts(store),
+                uploads=uploads,
             )
         )
         inquiry = Inquiry(self.pipeline, self._kube, self._executors, settings.operator_namespace, now)
@@ -125,6 +135,9 @@ class Application:
         keeper = PoolKeeper(self.pipeline, settings, self._kube, self._executors, (events, metrics, now))
         removal = Removal(self._kube, self.pipeline.pools, now)
         self.pipeline.ended = removal.note
+        retention = OutputRetention(store, settings.output_retention_days, now) if store else None
+        if retention is not None:
+            removal.forget_outputs = retention.forget
         self._recovery.resynced = [self.health.note_resync, keeper.resync]
         relay_parts = (self._kube, writer, self.pipeline, metrics)
         self._relay = make_relay(settings, relay_parts, self.leadership.check, self._tracer)
@@ -140,6 +153,7 @@ class Application:
             Orphans(self.pipeline, self._kube, self._executors, self.leadership.check).run,
             removal.run,
             *([self._relay.run] if self._relay is not None else []),
+            *([retention.run] if retention is not None else []),
         ]
         """What runs beside the pipeline while this process leads, from when everything has been listed."""
         self._gate = Gate()
@@ -148,10 +162,11 @@ class Application:
         targets = Targets(self._gate, self.pipeline, self._recovery, keeper, self._kube, now, witness)
         self._watches = Watches(configuration, targets, settings.operator_namespace)
         api = InternalApi(
-            Reports(self.pipeline, tokens, now, self._relay),
+            Reports(self.pipeline, tokens, now, self._relay, uploads),
             self.pipeline,
             internal.matches,
             lambda: self.health.listed,
+            LocalObjects(signer, uploads) if store and uploads and store.is_local else None,
         )
         self._internal = make_server(api.build(), settings.internal_api_port)
         self._health_server = make_server(self.health.build(), settings.health_port)

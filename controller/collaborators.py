@@ -4,14 +4,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
+from controller.artifacts import Artifacts
 from controller.clients.executor import ExecutorClient
 from controller.clients.kube import KubeClient
 from controller.events import EventRecorder
+from controller.inputs import NO_ARTIFACTS
 from controller.metrics import Metrics
 from controller.namespaces import NamespaceGate
 from controller.notices import Notices
 from controller.report_tokens import ReportTokens
 from controller.tracing import Tracer
+from controller.uploads import Uploads
 from controller.writer import StatusWriter
 
 
@@ -30,3 +33,6 @@ class Collaborators:
     secret_namespaces: frozenset[str]
     now: Callable[[], datetime]
     tracer: Tracer | None = None
+    artifacts: Artifacts = NO_ARTIFACTS
+    uploads: Uploads | None = None
+    """None: there is no object store."""

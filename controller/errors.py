@@ -8,6 +8,9 @@ ControllerError
 │   ├── KubeConflict              409: the object has changed since it was read
 │   ├── KubeTooLarge              etcd has no room for the object, now or ever
 │   └── KubeUnavailable           no answer, 429 or 5xx: trying again may help
+├── StoreError                    the object store refuses, or does not answer
+│   └── StoreNotFound             it has no such object
+├── UploadRefused                 an executor may not store this
 └── ExecutorError                 an executor did not do what it was asked
     ├── ExecutorUnreachable       no answer, 401, 412 (epoch), 429 or 5xx: trying again may help
     ├── ExecutorRefusal           it never will (400, 409): carries the body of its answer
@@ -53,6 +56,18 @@ class KubeTooLarge(KubeError):
 
 class KubeUnavailable(KubeError):
     """No answer, or one that says to try again."""
+
+
+class StoreError(ControllerError):
+    """The object store refuses, or does not answer; the text holds nothing of a request to it."""
+
+
+class StoreNotFound(StoreError):
+    """There is no such object."""
+
+
+class UploadRefused(ControllerError):
+    """An executor may not store this: it is more than it may, or not what was signed for."""
 
 
 class ExecutorError(ControllerError):

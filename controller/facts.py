@@ -11,6 +11,8 @@ from typing import Literal
 from pydantic import JsonValue
 
 from contracts.control_plane_api import ResultReport
+from contracts.execution import StatusOutput
+from contracts.outputs import OutputsMissing
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,14 @@ class HeartbeatSeen:
 
 
 @dataclass(frozen=True, slots=True)
+class OutputsSeen:
+    """What of a result is in the object store, and why something is not."""
+
+    kept: tuple[StatusOutput, ...] = ()
+    missing: OutputsMissing | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ResultSeen:
     """Its executor says how it ended: the one fact from which Succeeded can come."""
 
@@ -89,6 +99,8 @@ class ResultSeen:
     time: datetime
     retry: bool = False
     """A crash is no end yet: another attempt is allowed."""
+    outputs: OutputsSeen | None = None
+    """None: there is no object store, or nothing for it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,7 +100,8 @@ class Handover:
         token = self._with.tokens.make(tracked.execution.execution_id, attempt)
         tracer = self._with.tracer
         trace = tracer.run_context(tracked.execution, attempt).traceparent if tracer else ""
-        return await make_request(tracked.execution, Grant(token, tracked.limits, trace), self._with.kube)
+        grant = Grant(token, tracked.limits, trace)
+        return await make_request(tracked.execution, grant, self._with.kube, self._with.artifacts)
 
     async def _prepare_again(self, tracked: Tracked) -> ExecutionRequest | Refusal | Doubt | None:
         tries = 0

@@ -6,17 +6,21 @@ request and nowhere else.
 
 import base64
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from pydantic import SecretStr, ValidationError
 
-from contracts.execution import ConfigMapKeyRef, EnvVar, ExecutionFile, SecretKeyRef
+from contracts.execution import ArtifactRef, ConfigMapKeyRef, EnvVar, ExecutionFile, SecretKeyRef
 from contracts.executor_api import ExecutionLimits, ExecutionRequest
 from contracts.tracing import TRACE_VARIABLE
 from controller import names
 from controller.admission import Rejected
+from controller.artifacts import Artifacts
 from controller.errors import KubeError, KubeNotFound
 from controller.resources import Body, Execution
+
+NO_ARTIFACTS: Final = Artifacts()
+"""Where there is no object store."""
 
 
 class ObjectReader(Protocol):
@@ -37,13 +41,16 @@ class Grant:
     """For code that asks for it (``contracts.tracing.TRACE_VARIABLE``); empty where traces are off."""
 
 
-async def make_request(execution: Execution, grant: Grant, kube: ObjectReader) -> ExecutionRequest | Rejected:
+async def make_request(
+    execution: Execution, grant: Grant, kube: ObjectReader, artifacts: Artifacts = NO_ARTIFACTS
+) -> ExecutionRequest | Rejected:
     """The body of ``POST /execute``, or why there will never be one.
 
     Raises:
-        KubeUnavailable: a ConfigMap or Secret could not be read now.
+        KubeUnavailable: a ConfigMap, a Secret or another Execution could not be read now.
+        StoreError: nor could the object store.
     """
-    objects = _Objects(execution.namespace, kube)
+    objects = _Objects(execution.namespace, kube, artifacts)
     try:
         code = await _code(execution, objects)
         env = {variable.name: await _value(variable, objects) for variable in execution.spec.env or ()}
@@ -88,11 +95,13 @@ class _Missing(Exception):
 
 
 class _Objects:
-    """The ConfigMaps and Secrets of one Execution's namespace; each is read once, however many of its keys are used."""
+    """The ConfigMaps and Secrets of one Execution's namespace; each is read once, however many of its keys are used.
+    And what earlier Executions there have in the object store."""
 
-    def __init__(self, namespace: str, kube: ObjectReader) -> None:
+    def __init__(self, namespace: str, kube: ObjectReader, artifacts: Artifacts) -> None:
         self.namespace = namespace
         self._kube = kube
+        self._artifacts = artifacts
         self._read: dict[str, Body] = {}
 
     async def get(self, kind: str, reference: ConfigMapKeyRef | SecretKeyRef) -> Body:
@@ -101,6 +110,18 @@ class _Objects:
         if path not in self._read:
             self._read[path] = await self._ask(kind, reference, path)
         return self._read[path]
+
+    async def get_artifact(self, reference: ArtifactRef) -> bytes:
+        """Raises _Missing when it will not be had, KubeError or StoreError when that may be another time."""
+        path = names.execution_path(self.namespace, reference.execution)
+        try:
+            earlier: Body | None = await self._kube.get(path)
+        except KubeNotFound:
+            earlier = None
+        content = await self._artifacts.read(reference, earlier)
+        if isinstance(content, Rejected):
+            raise _Missing(content)
+        return content
 
     async def _ask(self, kind: str, reference: ConfigMapKeyRef | SecretKeyRef, path: str) -> Body:
         try:
@@ -157,6 +178,8 @@ async def _content(file: ExecutionFile, objects: _Objects) -> bytes:
         return await _from_config_map(file.config_map_key_ref, objects)
     if file.secret_key_ref is not None:
         return await _from_secret(file.secret_key_ref, objects)
+    if file.artifact_ref is not None:
+        return await objects.get_artifact(file.artifact_ref)
     return (file.inline or "").encode() if file.inline_base64 is None else base64.b64decode(file.inline_base64)
 
 

@@ -109,6 +109,16 @@ def endpoint_slice_path(namespace: str, service: str) -> str:
     return f"/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices/{service}-leader"
 
 
+def output_key(namespace: str, uid: str, attempt: int, sha256: str) -> str:
+    """Where an output lies in the object store. Not by the execution id, which users choose, nor by its name."""
+    return f"{output_prefix(namespace, uid)}{attempt}/{sha256}"
+
+
+def output_prefix(namespace: str, uid: str) -> str:
+    """Before the keys of all outputs of one Execution."""
+    return f"{namespace}/{uid}/"
+
+
 def core_path(namespace: str, plural: str, name: str = "") -> str:
     """A core/v1 collection of a namespace, or one object in it."""
     return f"/api/v1/namespaces/{namespace}/{plural}" + (f"/{name}" if name else "")

@@ -13,6 +13,7 @@ from datetime import datetime
 from itertools import islice
 from typing import Any, Final
 
+from contracts import bounds
 from contracts.control_plane_api import ResultReport
 from contracts.execution import Phase
 from contracts.executor_api import ExecutionRequest
@@ -21,8 +22,8 @@ from controller.background import Background
 from controller.collaborators import Collaborators
 from controller.containers import ContainerRuns
 from controller.dispatch import Dispatcher, Doubt, Refusal
-from controller.errors import ControllerError
-from controller.facts import Cancelled, ContainerLost, Fact, Refused, ResultSeen, Waits
+from controller.errors import ControllerError, StoreError
+from controller.facts import Cancelled, ContainerLost, Fact, OutputsSeen, Refused, ResultSeen, Waits
 from controller.handover import Handover, is_stopping
 from controller.identity import Identities, duplicate
 from controller.logs import get_logger
@@ -32,7 +33,7 @@ from controller.resources import Execution, Pool
 from controller.status import RETRYING, SCHEDULED, condition_of
 from controller.termination import LOST, explain
 from controller.tracing import Tracer
-from controller.tracking import Ended, Mark, Registry, Stage, Tracked
+from controller.tracking import GRACE_S, Ended, Mark, Registry, Stage, Tracked
 from controller.writer import Written
 
 QUEUED_AFTER_S: Final = 1.0
@@ -55,7 +56,7 @@ class Pipeline:
 
     def __init__(self, with_: Collaborators) -> None:
         self._with = with_
-        self.registry = Registry()
+        self.registry = Registry(GRACE_S + (bounds.OUTPUT_UPLOAD_S if with_.uploads else 0.0))
         self.identities = Identities(self.registry, with_.kube)
         self.placement = Placement()
         self.pods = Pods(self.placement)
@@ -242,6 +243,8 @@ class Pipeline:
             request = await self._claim(tracked, placed)
         except ControllerError as error:
             logger.warning("an Execution could not be started now", error=str(error), **_who(tracked))
+            if isinstance(error, StoreError):
+                await self._record(tracked, Waits("StoreUnavailable", f"{error}; it is tried again", self._with.now()))
             await asyncio.sleep(_RETRY_S)
             request = None
         if isinstance(request, Rejected):
@@ -383,8 +386,14 @@ class Pipeline:
         pod = self.pods.get(tracked.status.pod_name or "") if report.status == "crashed" else None
         if pod is not None:
             report = explain(report, await self._with.notices.complete(pod))
-        fact = ResultSeen(attempt, report, self._with.now(), _may_retry(tracked))
+        outputs = await self._look_at_outputs(tracked, attempt, report)
+        fact = ResultSeen(attempt, report, self._with.now(), _may_retry(tracked), outputs)
         return await self._end(tracked, fact, mark) is Written.YES
+
+    async def _look_at_outputs(self, tracked: Tracked, attempt: int, report: ResultReport) -> OutputsSeen | None:
+        if self._with.uploads is None or not (report.outputs or report.outputs_missing):
+            return None
+        return await self._with.uploads.look(tracked.execution, attempt, report)
 
     async def crash(self, tracked: Tracked, reason: str, message: str) -> None:
         """What ran it is gone."""

@@ -7,8 +7,9 @@ its ``podTemplate``, can change those fields (``facts.md`` says what bubblewrap 
 from collections.abc import Mapping
 from typing import Any, Final
 
-from contracts.bounds import DEFAULT_WORKSPACE_BYTES, RETAINED_WORKSPACES_BYTES
+from contracts.bounds import DEFAULT_WORKSPACE_BYTES, MAX_STREAM_BYTES, RETAINED_WORKSPACES_BYTES
 from contracts.kube import API_VERSION, POOL_KIND, quantity_bytes
+from contracts.outputs import OUTPUTS_VARIABLES
 from contracts.pool import ISOLATION_ANNOTATIONS, PodTemplate
 from controller import names
 from controller.resources import Pool
@@ -120,7 +121,7 @@ def _pod(pool: Pool, settings: Settings) -> Manifest:
         },
         "containers": [_container(pool, settings)],
         "volumes": [
-            *({"name": name, "emptyDir": {"sizeLimit": size}} for name, size in _volume_sizes(pool).items()),
+            *({"name": name, "emptyDir": {"sizeLimit": size}} for name, size in _volume_sizes(pool, settings).items()),
             _tokens_volume(settings),
         ],
     }
@@ -129,7 +130,7 @@ def _pod(pool: Pool, settings: Settings) -> Manifest:
     return pod
 
 
-def _volume_sizes(pool: Pool) -> dict[str, str]:
+def _volume_sizes(pool: Pool, settings: Settings) -> dict[str, str]:
     """Above what executors let in: a pod over one of these is evicted, and all that it runs with it.
 
     Of workspaces that is what each Execution may hold, what is kept of ended ones, and one more for what is written
@@ -139,7 +140,15 @@ def _volume_sizes(pool: Pool) -> dict[str, str]:
     given = (limits and limits.workspace) or (defaults and defaults.resources and defaults.resources.workspace)
     largest = quantity_bytes(given) if given else DEFAULT_WORKSPACE_BYTES
     workspaces = (pool.spec.concurrency + 1) * largest + RETAINED_WORKSPACES_BYTES
-    return {"workspace": f"{-(-workspaces // _MIB)}Mi", "tmp": "256Mi", "results": "1Gi"}
+    return {"workspace": f"{-(-workspaces // _MIB)}Mi", "tmp": "256Mi", "results": _results_size(pool, settings)}
+
+
+def _results_size(pool: Pool, settings: Settings) -> str:
+    """Results that nobody has taken yet; with an object store what both streams have beyond the executor's memory."""
+    beyond = max(settings.output_object_bytes - MAX_STREAM_BYTES, 0)
+    if not settings.object_store_url or not beyond:
+        return "1Gi"
+    return f"{1024 + -(-pool.spec.concurrency * 2 * beyond // _MIB)}Mi"
 
 
 def _seccomp(settings: Settings) -> Manifest:
@@ -224,6 +233,9 @@ def _environment(pool: Pool, settings: Settings) -> list[Manifest]:
         literal["WARM_SANDBOXES"] = str(pool.spec.warm_sandboxes)
     if pool.spec.warm_javascript is not None:
         literal["WARM_JAVASCRIPT"] = str(pool.spec.warm_javascript)
+    if settings.object_store_url:
+        limits = (settings.output_object_bytes, settings.output_total_bytes)
+        literal |= dict(zip(OUTPUTS_VARIABLES, map(str, limits), strict=True))
     downward = {"POD_NAME": "metadata.name", "CONTAINER_ID": "metadata.uid"}
     return [
         *(variable.to_kube() for variable in pool.spec.env or ()),

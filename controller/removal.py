@@ -27,7 +27,9 @@ class Removal:
         self._kube = kube
         self._pools = pools
         self._now = now
-        self._due: list[tuple[datetime, str, str]] = []
+        self._due: list[tuple[datetime, str, str, str]] = []
+        self.forget_outputs: Callable[[str], None] = lambda prefix: None
+        """Told of each that is gone and had outputs in the object store: where those lie."""
         self.is_held: Callable[[Execution], bool] = lambda execution: False
         """Whether it must not go yet; who says so notes it again later."""
 
@@ -38,7 +40,8 @@ class Removal:
             return
         ended = execution.status.completion_time or self._now()
         path = names.execution_path(execution.namespace, execution.name)
-        heapq.heappush(self._due, (ended + timedelta(seconds=ttl_s), path, execution.uid))
+        stored = names.output_prefix(execution.namespace, execution.uid) if execution.status.outputs else ""
+        heapq.heappush(self._due, (ended + timedelta(seconds=ttl_s), path, execution.uid, stored))
 
     async def run(self) -> None:
         """Takes up what ended before this process started, then deletes what is due, until cancelled."""
@@ -50,8 +53,8 @@ class Removal:
     async def delete_due(self) -> None:
         """Deletes those whose time is over."""
         while self._due and self._due[0][0] <= self._now():
-            _, path, uid = heapq.heappop(self._due)
-            await self._delete(path, uid)
+            _, path, uid, stored = heapq.heappop(self._due)
+            await self._delete(path, uid, stored)
 
     async def _load(self) -> None:
         while True:
@@ -68,14 +71,17 @@ class Removal:
                 logger.warning("ended Executions could not be listed", error=str(error))
                 await asyncio.sleep(_LIST_AGAIN_S)
 
-    async def _delete(self, path: str, uid: str) -> None:
+    async def _delete(self, path: str, uid: str, stored: str) -> None:
         try:
             await self._kube.delete(path, uid)
         except (KubeNotFound, KubeConflict):
-            return
+            pass
         except KubeError as error:
             logger.warning("an Execution could not be deleted; it is tried again", path=path, error=str(error))
-            heapq.heappush(self._due, (self._now() + timedelta(seconds=_RETRY_S), path, uid))
+            heapq.heappush(self._due, (self._now() + timedelta(seconds=_RETRY_S), path, uid, stored))
+            return
+        if stored:
+            self.forget_outputs(stored)
 
 
 def find_ttl_s(execution: Execution, pool: Pool | None) -> int | None:

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from contracts.control_plane_api import ResultReport
+from contracts.outputs import UploadAnswer, UploadRequest
 from controller.facts import HeartbeatSeen, Tails
 from controller.pipeline import Pipeline, mark_of
 from controller.relay.relay import Relay
@@ -12,6 +13,7 @@ from controller.report_tokens import ReportTokens
 from controller.resources import Execution
 from controller.status import FINISHED, condition_of, cut_tail, fits_status
 from controller.tracking import Ended, Stage, Tracked
+from controller.uploads import Uploads
 
 HEARTBEAT_WRITE_S: Final = 5.0
 TAIL_WRITE_S: Final = 2.0
@@ -27,13 +29,19 @@ class Reports:
     """Behind the routes of ``server``."""
 
     def __init__(
-        self, pipeline: Pipeline, tokens: ReportTokens, now: Callable[[], datetime], relay: Relay | None = None
+        self,
+        pipeline: Pipeline,
+        tokens: ReportTokens,
+        now: Callable[[], datetime],
+        relay: Relay | None = None,
+        uploads: Uploads | None = None,
     ) -> None:
-        """``relay`` is None where no Control Plane is configured."""
+        """``relay`` is None where no Control Plane is configured, ``uploads`` where there is no object store."""
         self._pipeline = pipeline
         self._tokens = tokens
         self._now = now
         self._relay = relay
+        self._uploads = uploads
 
     def find_attempt(self, execution_id: str, token: str) -> int | None:
         """The attempt that a report token stands for; None when it stands for none of this execution's."""
@@ -57,6 +65,19 @@ class Reports:
         if status not in (200, 201) or self._relay is None or fits_status(report):
             return status
         return status if await self._relay.take_whole(uid, report, size) else 503
+
+    async def sign(self, execution_id: str, attempt: int, request: UploadRequest) -> UploadAnswer | None:
+        """URLs for what an attempt wants to store; None when no such attempt runs, or there is no store.
+
+        Raises:
+            UploadRefused, StoreError: as ``Uploads.sign``.
+        """
+        tracked = self._pipeline.registry.owner(execution_id)
+        if self._uploads is None or tracked is None:
+            return None
+        if tracked.attempt != attempt or tracked.stage is not Stage.RUNNING:
+            return None
+        return await self._uploads.sign(tracked, request)
 
     async def _take(self, execution_id: str, attempt: int, report: ResultReport) -> tuple[int, str]:
         tracked = self._pipeline.registry.owner(execution_id)

@@ -26,13 +26,16 @@ from contracts.control_plane_api import (
     ResultReport,
     heartbeat_path,
     result_path,
+    uploads_path,
 )
 from contracts.ids import EXECUTION_ID_LENGTH
-from controller.errors import KubeError
+from contracts.outputs import UploadRequest
+from controller.errors import KubeError, StoreError, UploadRefused
 from controller.facts import Tails
 from controller.logs import get_logger
 from controller.pipeline import Pipeline
 from controller.reports import Reports
+from controller.uploads import LOCAL_PATH, LocalObjects
 
 MAX_REPORT_BYTES: Final = 160 * 1_048_576
 """Two streams and a return value at their bounds, as the worst JSON can write them (six bytes a byte)."""
@@ -42,6 +45,7 @@ _SMALL_BYTES: Final = 65_536
 _TOKEN_LENGTH: Final = 512
 _LENGTH: Final = re.compile("[0-9]{1,18}")
 _HOLD_S: Final = 30
+_NOT_STORED: Final = {"Cache-Control": "no-store"}
 _Model = TypeVar("_Model", bound=BaseModel)
 logger = get_logger(__name__)
 
@@ -59,12 +63,19 @@ class InternalApi:
     """The routes, thin: who asks, what they say, what the pipeline answers."""
 
     def __init__(
-        self, reports: Reports, pipeline: Pipeline, matches_token: Callable[[str], bool], ready: Callable[[], bool]
+        self,
+        reports: Reports,
+        pipeline: Pipeline,
+        matches_token: Callable[[str], bool],
+        ready: Callable[[], bool],
+        objects: LocalObjects | None = None,
     ) -> None:
+        """``objects``: where the store is a folder, which this process writes."""
         self._reports = reports
         self._pipeline = pipeline
         self._matches_token = matches_token
         self._ready = ready
+        self._objects = objects
         self._large = asyncio.Semaphore(_LARGE_AT_A_TIME)
 
     def build(self) -> Starlette:
@@ -74,7 +85,10 @@ class InternalApi:
             Route(heartbeat_path("{execution_id}"), self.heartbeat, methods=["POST"]),
             Route(CONTAINER_READY_PATH, self.container_ready, methods=["POST"]),
             Route(CONTAINER_EXITED_PATH, self.container_exited, methods=["POST"]),
+            Route(uploads_path("{execution_id}"), self.uploads, methods=["POST"]),
         ]
+        if self._objects is not None:
+            routes.append(Route(f"{LOCAL_PATH}/{{key:path}}", self.put_object, methods=["PUT"]))
         return Starlette(routes=routes, exception_handlers={_Refused: _answer_refused})
 
     async def container_ready(self, request: Request) -> Response:
@@ -127,6 +141,42 @@ class InternalApi:
         if status == 503:
             return _answer_held(execution_id)
         return JSONResponse({"execution_id": execution_id}, status_code=status)
+
+    async def uploads(self, request: Request) -> Response:
+        """An execution has ended, and its executor wants to store what is too large for its status."""
+        execution_id = request.path_params["execution_id"]
+        attempt = self._check_report_token(execution_id, request)
+        said = _parse(UploadRequest, await _read(request, _LARGE_BYTES))
+        try:
+            answer = await self._reports.sign(execution_id, attempt, said)
+        except UploadRefused as error:
+            raise _Refused(413, str(error)) from None
+        except StoreError as error:
+            raise _Refused(503, str(error)) from None
+        if answer is None:
+            raise _Refused(404, "no such attempt runs, or there is no object store")
+        return Response(answer.model_dump_json(), media_type="application/json", headers=_NOT_STORED)
+
+    async def put_object(self, request: Request) -> Response:
+        """One object for the folder that is the store; its URL is its permission."""
+        assert self._objects is not None
+        key = request.path_params["key"]
+        query = request.query_params
+        numbers = [query.get(name, "") for name in ("size", "expires")]
+        if not all(_LENGTH.fullmatch(number) for number in numbers):
+            raise _Refused(403, "this URL was not signed here")
+        size, expires = map(int, numbers)
+        if not self._objects.signer.accepts(key, size, expires, query.get("signature", "")):
+            raise _Refused(403, "this URL was not signed here, or its time is over")
+        if _declared_length(request) not in (None, size):
+            raise _Refused(413, f"{size} bytes were signed")
+        try:
+            await self._objects.uploads.take(key, size, request.stream())
+        except UploadRefused as error:
+            raise _Refused(422, str(error)) from None
+        except StoreError as error:
+            raise _Refused(503, str(error)) from None
+        return Response(status_code=200)
 
     async def _read_report(self, request: Request) -> ResultReport:
         length = _declared_length(request)

@@ -10,14 +10,23 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, StringConstraints, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from contracts import bounds
 from contracts.bounds import TOKEN_OVERLAP_S
 from controller.errors import SettingsError
 from controller.metrics import DEFAULT_NAMESPACES
+from controller.object_store import Place
 
 _Name = Annotated[str, StringConstraints(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
 _AppArmor = Annotated[str, StringConstraints(pattern=r"^(Unconfined|RuntimeDefault|Localhost/.+)?$")]
 _Port = Annotated[int, Field(ge=1, le=65_535)]
 
+STORE_EXAMPLES = {
+    "OBJECT_STORE_URL": "s3://sandbox-outputs",
+    "OBJECT_STORE_PREFIX": "production",
+    "OBJECT_STORE_ENDPOINT": "https://objects.example",
+    "OBJECT_STORE_ALLOW_HTTP": "true",
+    "OBJECT_STORE_CREDENTIALS": "/var/run/secrets/sandbox-executor-store",
+}
 _EXAMPLES = {
     "OPERATOR_NAMESPACE": "sandbox-executor",
     "EXECUTOR_IMAGE": "registry.example/sandbox-executor/executor:0.1.0",
@@ -34,6 +43,10 @@ _EXAMPLES = {
     "CONTROL_PLANE_URL": "https://control-plane.example/api",
     "CONTROL_PLANE_TOKEN_FILE": "/var/run/secrets/sandbox-executor-control-plane/token",
     "APPARMOR_PROFILE": "Localhost/sandbox-executor",
+    **STORE_EXAMPLES,
+    "OUTPUT_OBJECT_BYTES": str(bounds.OUTPUT_OBJECT_BYTES),
+    "OUTPUT_TOTAL_BYTES": str(bounds.OUTPUT_TOTAL_BYTES),
+    "OUTPUT_RETENTION_DAYS": "30",
     "OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector.observability:4318",
 }
 
@@ -51,10 +64,52 @@ _Url = Annotated[str, AfterValidator(_check_url)]
 _Settings = TypeVar("_Settings", bound=BaseSettings)
 
 
-class Settings(BaseSettings):
-    """The controller's settings; each is an environment variable of the same name in upper case."""
+def _check_store_url(value: str) -> str:
+    if not value:
+        return value
+    parts = urlsplit(value)
+    is_folder = parts.scheme == "file" and not parts.netloc and parts.path.startswith("/") and len(parts.path) > 1
+    is_bucket = parts.scheme in ("s3", "gs", "az") and parts.netloc and parts.path in ("", "/")
+    if not (is_folder or is_bucket) or parts.query or parts.fragment or parts.username:
+        raise ValueError("must be s3://BUCKET, gs://BUCKET, az://CONTAINER or file:///FOLDER")
+    return value.rstrip("/")
+
+
+_StoreUrl = Annotated[str, AfterValidator(_check_store_url)]
+_Prefix = Annotated[str, StringConstraints(max_length=256, pattern=r"^([A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*)?$")]
+
+
+class StoreSettings(BaseSettings):
+    """Where the object store is: the same variables for all processes that use it."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
+
+    object_store_url: _StoreUrl = Field(default="", description="Empty: there is none.")
+    object_store_prefix: _Prefix = Field(default="", description="Before each object's key.")
+    object_store_endpoint: _Url = Field(default="", description="Of a store that is not the cloud's own.")
+    object_store_region: str = ""
+    object_store_allow_http: bool = Field(default=False, description="Whether the endpoint may be http://.")
+    object_store_credentials: Path | None = Field(
+        default=None, description="A folder; each file is an option of obstore, such as aws_access_key_id."
+    )
+
+    @property
+    def object_store(self) -> Place | None:
+        """The place; None: there is none."""
+        if not self.object_store_url:
+            return None
+        return Place(
+            url=self.object_store_url,
+            prefix=self.object_store_prefix,
+            endpoint=self.object_store_endpoint,
+            region=self.object_store_region,
+            allow_http=self.object_store_allow_http,
+            credentials=self.object_store_credentials,
+        )
+
+
+class Settings(StoreSettings):
+    """The controller's settings; each is an environment variable of the same name in upper case."""
 
     operator_namespace: _Name
     executor_image: Annotated[str, StringConstraints(min_length=1)]
@@ -83,6 +138,19 @@ class Settings(BaseSettings):
 
     otel_exporter_otlp_endpoint: _Url = Field(
         default="", description="Of an OpenTelemetry collector, without /v1/traces; empty: no traces."
+    )
+
+    output_object_bytes: int = Field(
+        default=bounds.OUTPUT_OBJECT_BYTES,
+        ge=1,
+        le=bounds.MAX_OUTPUT_OBJECT_BYTES,
+        description="Of one object in the object store; more of it is not kept.",
+    )
+    output_total_bytes: int = Field(
+        default=bounds.OUTPUT_TOTAL_BYTES, ge=1, description="Of all objects of one execution."
+    )
+    output_retention_days: int = Field(
+        default=0, ge=0, le=36_500, description="After which objects are deleted; 0: never by the controller."
     )
 
     @field_validator("control_plane_token_file")

@@ -27,6 +27,7 @@ from controller.facts import (
     ContainerLost,
     Fact,
     HeartbeatSeen,
+    OutputsSeen,
     Reclaimed,
     Refused,
     Relayed,
@@ -39,6 +40,8 @@ SCHEDULED: Final = "Scheduled"
 FINISHED: Final = "Finished"
 SUCCEEDED: Final = "Succeeded"
 REPORTED: Final = "Reported"
+OUTPUTS_STORED: Final = "OutputsStored"
+STORED: Final = "Stored"
 RETRYING: Final = "Retrying"
 """Reason of the condition Scheduled between two attempts."""
 
@@ -191,7 +194,19 @@ def _finish(status: ExecutionStatus, fact: ResultSeen, generation: int | None) -
     if phase in ("Crashed", "TimedOut") or report.reason == "SandboxError":
         description = message[:MESSAGE_LENGTH]
         update["error"] = ExecutionError(error_code=f"Executor.{report.reason}", description=description)
+    if fact.outputs is not None:
+        stored = _stored(fact.outputs, fact.time, generation)
+        update |= {"outputs": list(fact.outputs.kept) or None}
+        update |= {"conditions": merge_conditions(ended.conditions, stored)}
     return ended.model_copy(update=update)
+
+
+def _stored(outputs: OutputsSeen, now: datetime, generation: int | None) -> Condition:
+    if outputs.missing is not None:
+        return make_condition(OUTPUTS_STORED, "False", outputs.missing.reason, outputs.missing.message, now, generation)
+    size = sum(output.size for output in outputs.kept)
+    message = f"{len(outputs.kept)} outputs of {size} bytes are in the object store"
+    return make_condition(OUTPUTS_STORED, "True", STORED, message, now, generation)
 
 
 def _end(

@@ -56,6 +56,8 @@ def cut(status: ExecutionStatus, times: int) -> ExecutionStatus:
     update |= dict.fromkeys(TAILS)
     if status.return_value is not None:
         update |= {"return_value": None, "return_value_truncated": True}
+    if status.outputs:
+        update["outputs"] = status.outputs[: _KEPT_ARTIFACTS[times - 1]] or None
     if status.artifacts:
         update["artifacts"] = status.artifacts[: _KEPT_ARTIFACTS[times - 1]] or None
     if times == MAX_CUTS:

@@ -59,6 +59,9 @@ class Tracked:
     """Whether no dispatch of our own is under way any more."""
     may_begin: bool = True
     """Its attempt may never have reached its executor: that was not seen to know it, and has not refused it."""
+    grace_s: float = GRACE_S
+    uploads: dict[str, int] = field(default_factory=dict)
+    """What its attempt was given URLs for: sha256 → bytes."""
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
@@ -91,7 +94,7 @@ class Tracked:
 
     def begin(self, now: datetime) -> None:
         """It is given to its executor now: from here on it is expected to end, and to be heard of."""
-        self.deadline = now + timedelta(seconds=self.execution.spec.timeout_seconds + GRACE_S)
+        self.deadline = now + timedelta(seconds=self.execution.spec.timeout_seconds + self.grace_s)
         self.hear(now)
 
     def expect_end(self, now: datetime, within_s: float | None = None) -> None:
@@ -101,7 +104,7 @@ class Tracked:
             self.deadline = min(self.deadline, sooner) if self.deadline else sooner
             return
         start = self.status.start_time or now
-        self.deadline = start + timedelta(seconds=self.execution.spec.timeout_seconds + GRACE_S)
+        self.deadline = start + timedelta(seconds=self.execution.spec.timeout_seconds + self.grace_s)
 
 
 def is_newer(version: str, than: str) -> bool:
@@ -127,7 +130,8 @@ class Ended:
 class Registry:
     """Unfinished Executions by uid and by execution id, and the last ones that ended."""
 
-    def __init__(self) -> None:
+    def __init__(self, grace_s: float = GRACE_S) -> None:
+        self._grace_s = grace_s
         self._tracked: dict[str, Tracked] = {}
         self._uid_of: dict[str, str] = {}
         self._recent: OrderedDict[str, Ended] = OrderedDict()
@@ -141,7 +145,7 @@ class Registry:
 
     def add(self, execution: Execution) -> Tracked:
         """Begins to follow an Execution."""
-        tracked = Tracked(execution)
+        tracked = Tracked(execution, grace_s=self._grace_s)
         self._tracked[execution.uid] = tracked
         self._uid_of.setdefault(execution.execution_id, execution.uid)
         return tracked

@@ -100,6 +100,8 @@ COREDNS = GoBuild("coredns", versions.COREDNS, ("github.com/coredns/coredns",), 
 KIND = GoBuild("kind", versions.KIND, ("sigs.k8s.io/kind",), "20 s")
 KUBECONFORM = GoBuild("kubeconform", versions.KUBECONFORM, ("github.com/yannh/kubeconform/cmd/kubeconform",), "20 s")
 
+VERSITYGW = GoBuild("versitygw", versions.VERSITYGW, ("github.com/versity/versitygw/cmd/versitygw",), "2 min")
+
 
 def staging_modules(kubernetes_gomod: str) -> list[str]:
     """The modules that Kubernetes' own go.mod replaces by ./staging."""

@@ -1,4 +1,5 @@
-"""What tests and `make check` run without a cluster: helm and kubeconform for the chart, etcd and kube-apiserver."""
+"""What tests and `make check` run without a cluster: helm and kubeconform for the chart, etcd and kube-apiserver, and
+an S3 server."""
 
 from __future__ import annotations
 
@@ -23,6 +24,7 @@ def provide(layout: Layout) -> Path:
     sources = [kubernetes / "kube-apiserver", kubernetes / "kubectl"]
     sources += [builder.binaries(gobuild.ETCD) / "etcd", builder.binaries(gobuild.HELM) / "helm"]
     sources.append(builder.binaries(gobuild.KUBECONFORM) / "kubeconform")
+    sources.append(builder.binaries(gobuild.VERSITYGW) / "versitygw")
     folder = layout.cache / "test-tools"
     folder.mkdir(parents=True, exist_ok=True)
     for source in sources:

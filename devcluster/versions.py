@@ -14,6 +14,8 @@ COREDNS = "1.13.1"
 HELM = "3.22.0"
 KIND = "0.33.0"
 KUBECONFORM = "0.8.0"
+VERSITYGW = "1.8.0"
+"""An S3 server over a folder, for the tests of the object store."""
 PROMETHEUS_OPERATOR = "0.92.1"
 """Whose kinds the chart's monitors are checked against."""
 

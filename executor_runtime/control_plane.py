@@ -30,6 +30,8 @@ _WHOLE_CALL_TIMEOUT_S: Final = 60.0
 """Against a server that answers a byte at a time: the read timeout is for each read."""
 
 _MAX_ANSWER_BYTES: Final = 65_536
+_MAX_BODY_BYTES: Final = 1_048_576
+"""A hundred URLs with their signatures and tokens."""
 _DETAIL_CHARS: Final = 200
 _LARGE_BYTES: Final = 262_144
 _IDLE_S: Final = 4.0
@@ -86,6 +88,22 @@ class ControlPlane:
             return Answer(Outcome.UNREACHABLE, f"{type(error).__name__}: {error}"[:_DETAIL_CHARS])
         return Answer(judge_status(status), f"HTTP {status}")
 
+    async def ask(self, call: Call) -> tuple[Answer, bytes]:
+        """One attempt at a call whose answer has a body, which is for nobody else; empty unless it is ``ACCEPTED``."""
+        try:
+            async with asyncio.timeout(_WHOLE_CALL_TIMEOUT_S):
+                status, body = await self._http.ask(self._base_url + call.path, call.body, self._headers(call))
+        except TimeoutError:
+            return Answer(Outcome.UNREACHABLE, "timed out"), b""
+        except (aiohttp.ClientError, OSError) as error:
+            return Answer(Outcome.UNREACHABLE, type(error).__name__), b""
+        outcome = judge_status(status)
+        return Answer(outcome, f"HTTP {status}"), body if outcome is Outcome.ACCEPTED else b""
+
+    def resolve(self, url: str) -> str:
+        """A URL that an answer has: a path is one of the Control Plane's own."""
+        return self._base_url + url if url.startswith("/") else url
+
     def _headers(self, call: Call) -> dict[str, str]:
         headers = {"Content-Type": "application/json"}
         token = call.token or self._token.read()
@@ -122,6 +140,16 @@ class _Http:
                 if received > _MAX_ANSWER_BYTES:
                     break
             return response.status
+
+    async def ask(self, url: str, body: bytes, headers: Mapping[str, str]) -> tuple[int, bytes]:
+        """A POST, and its answer's body; that is empty where it is longer than an answer may be."""
+        async with self._open().post(url, data=body, headers=headers, allow_redirects=False) as response:
+            answer = bytearray()
+            async for chunk in response.content.iter_any():
+                answer += chunk
+                if len(answer) > _MAX_BODY_BYTES:
+                    return response.status, b""
+            return response.status, bytes(answer)
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:

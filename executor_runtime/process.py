@@ -32,6 +32,7 @@ from executor_runtime.errors import StartError
 from executor_runtime.lifecycle import ERROR_EXIT_CODE, SIGINT_EXIT_CODE, SIGTERM_EXIT_CODE, Identity, Lifecycle
 from executor_runtime.logs import configure_logs
 from executor_runtime.metrics import Metrics
+from executor_runtime.outputs import OutputLimits
 from executor_runtime.protocol import BoundedProtocol
 from executor_runtime.queue import Queue
 from executor_runtime.records import Records
@@ -39,9 +40,10 @@ from executor_runtime.report import Reporter
 from executor_runtime.retention import Retention
 from executor_runtime.sandbox import Isolation, Sandbox, SandboxError, probe
 from executor_runtime.secret import Redactor, Token
-from executor_runtime.service import Parts, Service, Upwards
+from executor_runtime.service import Outputs, Parts, Service, Upwards
 from executor_runtime.settings import Settings, load_settings
 from executor_runtime.spool import Spool
+from executor_runtime.uploads import Uploader
 from executor_runtime.workspace import Workspaces
 
 _M_MMAP_THRESHOLD: Final = -3
@@ -231,6 +233,7 @@ class _Executor:
                 redactor=redactor,
                 clock=SYSTEM_CLOCK,
                 upwards=self._upwards,
+                outputs=self._build_outputs(settings),
             )
         )
         enforcement = isolation.limits_enforcement
@@ -260,6 +263,13 @@ class _Executor:
         )
         identity = Identity(settings.container_id, settings.pod_name, self._port, time.time())
         return Upwards(control_plane, reporter), Lifecycle(control_plane, identity, SYSTEM_CLOCK)
+
+    def _build_outputs(self, settings: Settings) -> Outputs | None:
+        """None: there is no object store, or nobody who gives URLs for it."""
+        if self._upwards is None or not settings.output_object_bytes:
+            return None
+        limits = OutputLimits(settings.output_object_bytes, settings.output_total_bytes)
+        return Outputs(Uploader(self._upwards.control_plane, limits, SYSTEM_CLOCK), settings.results_path)
 
     async def live(self, listener: socket.socket) -> int:
         """Serves until a signal; the exit code."""

@@ -43,8 +43,7 @@ _WRITE_INSTEAD: Final[Mapping[str, str]] = {
     "report_token": "Send 1 to 4096 visible ASCII characters without spaces, or leave it out.",
     "output_overflow": f"Use one of: {', '.join(get_args(OutputOverflow))}; or leave it out for drop.",
     "files": f"Send a list of at most {bounds.MAX_FILES} objects with a path relative to the workspace, such as "
-    f"data/input.csv, and the content as base64, of at most {bounds.MAX_FILE_BYTES} bytes each and "
-    f"{bounds.MAX_FILES_BYTES} together.",
+    f"data/input.csv, and the content as base64, of at most {bounds.MAX_FILES_BYTES} bytes together.",
     "limits": f"Send {', '.join(ExecutionLimits.model_fields)} as whole numbers within their bounds, or leave them "
     "out.",
 }

@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Final
 
 import structlog
@@ -38,14 +39,16 @@ from executor_runtime.files import write_files
 from executor_runtime.heartbeat import Heart, Said
 from executor_runtime.live_output import Asked, OutputResponse, Readers
 from executor_runtime.metrics import Metrics
+from executor_runtime.outputs import has_any
 from executor_runtime.progress import Progress
 from executor_runtime.queue import Queue
 from executor_runtime.records import Faded, Record, Records, digest_request
 from executor_runtime.report import Reporter, build_crash_report
 from executor_runtime.retention import Left, Retention
-from executor_runtime.sandbox import Job, Limits, Output, RawRun, Sandbox, SandboxError
+from executor_runtime.sandbox import Job, Limits, Output, Overflow, RawRun, Sandbox, SandboxError
 from executor_runtime.secret import Redactor
 from executor_runtime.tail import decode_tail
+from executor_runtime.uploads import Ended, Uploader
 from executor_runtime.workspace import Workspace
 
 log = structlog.get_logger()
@@ -67,8 +70,20 @@ class Upwards:
 
 
 @dataclass(frozen=True)
+class Outputs:
+    """Where results that are too large for a status go. ``spool``: a folder that no sandbox sees."""
+
+    uploader: Uploader
+    spool: Path
+
+    def make_overflow(self) -> Overflow:
+        """For what a stream has beyond what is kept in memory."""
+        return Overflow(self.spool, max(self.uploader.limits.object_bytes - bounds.MAX_STREAM_BYTES, 0))
+
+
+@dataclass(frozen=True)
 class Parts:
-    """The steps, and what they share. ``upwards`` None: nothing is reported."""
+    """The steps, and what they share. ``upwards`` None: nothing is reported; ``outputs`` None: no object store."""
 
     sandbox: Sandbox
     queue: Queue
@@ -78,6 +93,7 @@ class Parts:
     redactor: Redactor
     clock: Clock
     upwards: Upwards | None
+    outputs: Outputs | None = None
 
 
 class Service:
@@ -241,7 +257,7 @@ class Service:
             epoch=sender.epoch,
             attempt=sender.attempt or 1,
             owner=sender.owner,
-            output=Output(holds=request.output_overflow == "hold"),
+            output=self._make_output(request, sender),
         )
         self._parts.records.add(record)
         if token is not None:
@@ -250,6 +266,11 @@ class Service:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return record
+
+    def _make_output(self, request: ExecutionRequest, sender: Sender) -> Output:
+        stores = self._parts.outputs is not None and sender.epoch is not None
+        make_overflow = self._parts.outputs.make_overflow if self._parts.outputs is not None and stores else None
+        return Output(holds=request.output_overflow == "hold", make_overflow=make_overflow)
 
     async def _execute(self, record: Record, request: ExecutionRequest) -> None:
         structlog.contextvars.bind_contextvars(execution_id=record.execution_id)
@@ -263,6 +284,7 @@ class Service:
             log.exception("execution_broke")
             result = _build_result(record.execution_id, "error", "SandboxError", _BROKE)
         finally:
+            record.output.drop_overflow()
             if request.session_id is not None:  # the session's next one must find what this one leaves
                 self._leave(record, request)
             self._parts.queue.leave(record.ticket)
@@ -294,7 +316,17 @@ class Service:
         record.left = Left(usage=raw.workspace, is_over_limit=raw.overrun is not None)
         result = await _conclude(job, raw, before)
         record.left = replace(record.left, has_artifacts=bool(result.artifacts))
-        return result
+        return await self._store(record, result)
+
+    async def _store(self, record: Record, result: ExecutionResult) -> ExecutionResult:
+        """What no status has room for goes to the object store; of most executions that is nothing."""
+        outputs, upwards = self._parts.outputs, self._parts.upwards
+        if outputs is None or upwards is None or record.epoch is None or not has_any(result, record.output):
+            return result
+        ended = Ended(result, record.output, record.workspace, record.report_token, record.cancelled)
+        heart = Heart(upwards.control_plane, record.execution_id, record.report_token, self._parts.clock)
+        async with heart.beating():
+            return await outputs.uploader.store(ended)
 
     def _leave(self, record: Record, request: ExecutionRequest) -> None:
         if record.workspace is not None:

@@ -17,6 +17,7 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_va
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from contracts import bounds
 from contracts.pool import IsolationMode
 from executor_runtime.errors import StartError
 
@@ -121,6 +122,9 @@ class Settings(BaseSettings):
     pod_name: str = Field(default="", max_length=253, examples=["executor-default-7d4b9c-x2x9k"])
     workspace_retention_seconds: float = Field(default=60.0, ge=0, le=86_400, examples=["60"])
     session_retention_seconds: float = Field(default=3600.0, ge=0, le=604_800, examples=["3600"])
+
+    output_object_bytes: int = Field(default=0, ge=0, le=bounds.MAX_OUTPUT_OBJECT_BYTES, examples=["67108864"])
+    output_total_bytes: int = Field(default=bounds.OUTPUT_TOTAL_BYTES, ge=1, examples=["268435456"])
 
     @classmethod
     def settings_customise_sources(

@@ -11,12 +11,14 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from controller.clients.kube import KubeClient
 from controller.logs import get_logger
+from controller.object_store import ObjectStore
 from controller.settings import TokenFile
 from log_api.errors import TrustError
 from log_api.executions import Executions
 from log_api.executors import Executors
 from log_api.follow import Follower
 from log_api.metrics import Metrics
+from log_api.outputs import Outputs
 from log_api.server import LogApi
 from log_api.settings import Settings
 from log_api.streams import Streams
@@ -49,7 +51,8 @@ class Application:
         self._executors = Executors(self._kube, settings.operator_namespace, token.read, token.read_previous)
         follower = Follower(executions, self._executors, self._metrics)
         streams = Streams(settings.max_streams, settings.max_streams_per_user, self._metrics)
-        self._api = LogApi(self._kube, self._trust, executions, follower, streams, self._metrics)
+        store = ObjectStore(settings.object_store) if settings.object_store else None
+        self._api = LogApi(self._kube, self._trust, executions, follower, streams, self._metrics, Outputs(store))
         self._ready = False
         self._stopping = asyncio.Event()
 

@@ -1,11 +1,11 @@
-"""What a Kubernetes client reads to learn of this API: the group, its version, and its one subresource.
+"""What a Kubernetes client reads to learn of this API: the group, its version, and its subresources.
 
 https://kubernetes.io/docs/concepts/overview/kubernetes-api/#discovery-api
 """
 
 from typing import Any, Final
 
-from log_api.group import GROUP, GROUP_VERSION, KIND, RESOURCE, SUBRESOURCE, VERB, VERSION
+from log_api.group import GROUP, GROUP_VERSION, KIND, RESOURCE, SUBRESOURCES, VERB, VERSION
 
 Object = dict[str, Any]
 
@@ -41,14 +41,15 @@ def build_resources() -> Object:
         "apiVersion": "v1",
         "groupVersion": GROUP_VERSION,
         "resources": [
-            {"name": f"{RESOURCE}/{SUBRESOURCE}", "singularName": "", "namespaced": True, **_KIND, "verbs": [VERB]}
+            {"name": f"{RESOURCE}/{each}", "singularName": "", "namespaced": True, **_KIND, "verbs": [VERB]}
+            for each in SUBRESOURCES
         ],
     }
 
 
 def build_aggregated() -> Object:
     """``/apis`` in the newer form. The resource itself is another group's: here it has no kind and no verbs, as
-    the API server writes it for a group that lists a subresource alone."""
+    the API server writes it for a group that lists subresources alone."""
     return {
         "kind": "APIGroupDiscoveryList",
         "apiVersion": "apidiscovery.k8s.io/v2",
@@ -67,7 +68,10 @@ def build_aggregated() -> Object:
                                 "scope": "Namespaced",
                                 "singularResource": "",
                                 "verbs": [],
-                                "subresources": [{"subresource": SUBRESOURCE, "responseKind": _KIND, "verbs": [VERB]}],
+                                "subresources": [
+                                    {"subresource": each, "responseKind": _KIND, "verbs": [VERB]}
+                                    for each in SUBRESOURCES
+                                ],
                             }
                         ],
                     }

@@ -10,7 +10,7 @@ LogApiError
 from collections.abc import Mapping
 from typing import Any, Final
 
-from log_api.group import GROUP, RESOURCE, SUBRESOURCE
+from log_api.group import GROUP, LOG, RESOURCE
 
 _REASONS: Final[Mapping[int, str]] = {
     400: "BadRequest",
@@ -72,10 +72,10 @@ def unauthorized(why: str) -> StatusError:
     return StatusError(401, f"Unauthorized: {why}; ask the Kubernetes API server, which asks here for you")
 
 
-def forbidden(user: str, namespace: str, name: str, why: str) -> StatusError:
+def forbidden(user: str, namespace: str, name: str, why: str, subresource: str = LOG) -> StatusError:
     """In the words of the API server's own refusals."""
     text = (
-        f'{RESOURCE}.{GROUP} "{name}" is forbidden: User "{user}" cannot get resource "{RESOURCE}/{SUBRESOURCE}" '
+        f'{RESOURCE}.{GROUP} "{name}" is forbidden: User "{user}" cannot get resource "{RESOURCE}/{subresource}" '
         f'in API group "{GROUP}" in the namespace "{namespace}"'
     )
     return StatusError(403, f"{text}: {why}" if why else text, name=name)

@@ -11,9 +11,13 @@ VERSION: Final = CRD_VERSION
 GROUP_VERSION: Final = f"{GROUP}/{VERSION}"
 KIND: Final = EXECUTION_KIND
 RESOURCE: Final = EXECUTION_PLURAL
-SUBRESOURCE: Final = "log"
+LOG: Final = "log"
+OUTPUTS: Final = "outputs"
+SUBRESOURCES: Final = (LOG, OUTPUTS)
+OUTPUTS_KIND: Final = "ExecutionOutputs"
 VERB: Final = "get"
 
 GROUP_PATH: Final = f"/apis/{GROUP}"
 VERSION_PATH: Final = f"{GROUP_PATH}/{VERSION}"
-LOG_PATH: Final = f"{VERSION_PATH}/namespaces/{{namespace}}/{RESOURCE}/{{name}}/{SUBRESOURCE}"
+LOG_PATH: Final = f"{VERSION_PATH}/namespaces/{{namespace}}/{RESOURCE}/{{name}}/{LOG}"
+OUTPUTS_PATH: Final = f"{VERSION_PATH}/namespaces/{{namespace}}/{RESOURCE}/{{name}}/{OUTPUTS}"

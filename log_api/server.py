@@ -4,7 +4,7 @@ import asyncio
 import json
 import re
 import socket
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, suppress
 from typing import Final
 
@@ -13,16 +13,18 @@ from aiohttp.typedefs import Handler
 
 from contracts.kube import DNS_NAME_LENGTH, DNS_NAME_PATTERN
 from controller.clients.kube import KubeClient
+from controller.errors import StoreError
 from controller.logs import get_logger
 from log_api import discovery, openapi
 from log_api.errors import StatusError, bad_request, unavailable
 from log_api.events import Attempt, Event, KeepAlive, Pause
 from log_api.executions import Executions
 from log_api.follow import Follower
-from log_api.group import GROUP_PATH, LOG_PATH, VERSION_PATH
+from log_api.group import GROUP_PATH, LOG_PATH, OUTPUTS, OUTPUTS_PATH, VERSION_PATH
 from log_api.identity import User, identify
 from log_api.metrics import Metrics
 from log_api.options import LogOptions, parse_options
+from log_api.outputs import Outputs, list_outputs, parse_output_options
 from log_api.rendering import Limit, Writer, make_writer
 from log_api.review import check_access
 from log_api.streams import Streams
@@ -35,6 +37,7 @@ _CLIENT_LEFT: Final = 499
 """As nginx counts it."""
 _SEND_BUFFER_BYTES: Final = 262_144
 """As an executor's: what lies in it when the connection breaks is asked for again."""
+_DOWNLOAD: Final = {"Content-Type": "application/octet-stream", "Content-Disposition": "attachment"}
 _HEADERS: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 logger = get_logger(__name__)
 
@@ -50,6 +53,7 @@ class LogApi:
         follower: Follower,
         streams: Streams,
         metrics: Metrics,
+        outputs: Outputs,
     ) -> None:
         self._kube = kube
         self._trust = trust
@@ -57,12 +61,14 @@ class LogApi:
         self._follower = follower
         self._streams = streams
         self._metrics = metrics
+        self._outputs = outputs
 
     def build(self) -> web.Application:
         """The application; it has to be served with TLS (``Trust.listen``)."""
         app = web.Application(middlewares=[_answer_errors, self._authenticate])
         app.router.add_get("/apis", _groups, allow_head=False)
-        app.router.add_get(LOG_PATH, self._log, allow_head=False)
+        app.router.add_get(LOG_PATH, self._counting(self._send_log), allow_head=False)
+        app.router.add_get(OUTPUTS_PATH, self._counting(self._send_outputs), allow_head=False)
         documents = {
             GROUP_PATH: discovery.build_group(),
             VERSION_PATH: discovery.build_resources(),
@@ -85,21 +91,24 @@ class LogApi:
             request[_USER] = identify(proxy, request.get_extra_info("peercert"), request.headers.items())
         return await handler(request)
 
-    async def _log(self, request: web.Request) -> web.StreamResponse:
-        response: web.StreamResponse | None = None
-        code = 500
-        try:
-            response = await self._send_log(request)
-            code = response.status
-        except StatusError as error:
-            code = error.code
-            raise
-        except (ConnectionError, asyncio.CancelledError):
-            code = _CLIENT_LEFT
-            raise
-        finally:
-            self._metrics.requests.labels(str(code)).inc()
-        return response
+    def _counting(self, handler: Handler) -> Handler:
+        async def count(request: web.Request) -> web.StreamResponse:
+            response: web.StreamResponse | None = None
+            code = 500
+            try:
+                response = await handler(request)
+                code = response.status
+            except StatusError as error:
+                code = error.code
+                raise
+            except (ConnectionError, asyncio.CancelledError):
+                code = _CLIENT_LEFT
+                raise
+            finally:
+                self._metrics.requests.labels(str(code)).inc()
+            return response
+
+        return count
 
     async def _send_log(self, request: web.Request) -> web.StreamResponse:
         namespace, name = _checked(request, "namespace"), _checked(request, "name")
@@ -112,6 +121,33 @@ class LogApi:
             follow = self._follower.follow(view, options)
             async with aclosing(follow):
                 return await self._send(request, writer, options, follow)
+
+    async def _send_outputs(self, request: web.Request) -> web.StreamResponse:
+        namespace, name = _checked(request, "namespace"), _checked(request, "name")
+        user = request[_USER]
+        await check_access(self._kube, user, namespace, name, OUTPUTS)
+        options = parse_output_options(dict(request.query))
+        view = await self._executions.read(namespace, name)
+        if options is None:
+            return web.json_response(list_outputs(view), headers=_HEADERS)
+        with self._streams.open(user.name):
+            size, pieces = await self._outputs.open(view, options)
+            return await self._send_object(request, size, pieces)
+
+    async def _send_object(self, request: web.Request, size: int, pieces: AsyncIterator[bytes]) -> web.StreamResponse:
+        """One piece at a time, as the client takes them. Whatever user code called it: it is bytes, to be saved."""
+        response = web.StreamResponse(headers={**_HEADERS, **_DOWNLOAD})
+        response.content_length = size
+        await response.prepare(request)
+        try:
+            async for piece in pieces:
+                await response.write(piece)
+                self._metrics.sent.inc(len(piece))
+        except StoreError as error:
+            logger.warning("an output could not be sent to its end", error=str(error))
+            raise ConnectionError("the object store's answer broke off") from error
+        await response.write_eof()
+        return response
 
     async def _send(
         self, request: web.Request, writer: Writer, options: LogOptions, events: AsyncGenerator[Event, None]

@@ -4,10 +4,9 @@ from pathlib import Path
 from typing import Annotated, Final, Literal
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from contracts.kube import DnsName
-from controller.settings import read_environment
+from controller.settings import STORE_EXAMPLES, StoreSettings, read_environment
 
 _Port = Annotated[int, Field(ge=1, le=65_535)]
 _EXAMPLES: Final = {
@@ -20,13 +19,12 @@ _EXAMPLES: Final = {
     "MAX_STREAMS": "200",
     "MAX_STREAMS_PER_USER": "20",
     "LOG_LEVEL": "INFO",
+    **STORE_EXAMPLES,
 }
 
 
-class Settings(BaseSettings):
+class Settings(StoreSettings):
     """The settings; each is an environment variable of the same name in upper case."""
-
-    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
 
     operator_namespace: DnsName = Field(description="Where the executors' pods are.")
     execute_api_token_file: Path

@@ -5,6 +5,7 @@ API; the caller's Kubernetes permissions are the only credentials. ``docs/contro
 """
 
 from contracts.execution import (
+    ArtifactRef,
     ConfigMapKeyRef,
     EnvVar,
     EnvVarSource,
@@ -17,6 +18,7 @@ from sandbox_executor_client.aio import AsyncClient
 from sandbox_executor_client.errors import (
     ClientError,
     Conflict,
+    Corrupted,
     Deleted,
     ExecutionFailed,
     Forbidden,
@@ -27,23 +29,34 @@ from sandbox_executor_client.errors import (
     Unavailable,
     WaitTimeout,
 )
-from sandbox_executor_client.execution import Artifact, Change, Execution, ExecutionFailure, new_execution_id
+from sandbox_executor_client.execution import (
+    Artifact,
+    Change,
+    Execution,
+    ExecutionFailure,
+    OutputInfo,
+    new_execution_id,
+)
 from sandbox_executor_client.handle import AsyncHandle
 from sandbox_executor_client.options import RunOptions
 from sandbox_executor_client.output import Output
 from sandbox_executor_client.pool import Pool
 from sandbox_executor_client.result import Metrics, Result
+from sandbox_executor_client.stored import AsyncStoredOutput, StoredOutput, safe_path
 from sandbox_executor_client.sync import Client, Handle
 
 __all__ = [
     "Artifact",
+    "ArtifactRef",
     "AsyncClient",
     "AsyncHandle",
+    "AsyncStoredOutput",
     "Change",
     "Client",
     "ClientError",
     "ConfigMapKeyRef",
     "Conflict",
+    "Corrupted",
     "Deleted",
     "EnvVar",
     "EnvVarSource",
@@ -61,11 +74,14 @@ __all__ = [
     "NotFound",
     "NotInstalled",
     "Output",
+    "OutputInfo",
     "Pool",
     "Result",
     "RunOptions",
     "SecretKeyRef",
+    "StoredOutput",
     "Unavailable",
     "WaitTimeout",
     "new_execution_id",
+    "safe_path",
 ]

@@ -4,6 +4,7 @@ import asyncio
 import re
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import asdict
 from typing import Any, Final, Self, Unpack
 
 from contracts.execution import ExecutionSpec
@@ -17,6 +18,7 @@ from sandbox_executor_client.options import RunOptions, make_spec
 from sandbox_executor_client.output import OnText, Output, output_path, read_output
 from sandbox_executor_client.pool import Pool
 from sandbox_executor_client.result import Result
+from sandbox_executor_client.stored import AsyncStoredOutput, make_fetch, outputs_path
 from sandbox_executor_client.tracing import current_trace
 
 _NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
@@ -78,7 +80,7 @@ class AsyncClient:
         on_stdout: OnText | None = None,
         on_stderr: OnText | None = None,
         **options: Unpack[RunOptions],
-    ) -> Result:
+    ) -> Result[AsyncStoredOutput]:
         """Runs code and waits for its end. A program that fails is a result; with ``check`` it is an exception.
 
         ``on_stdout`` and ``on_stderr`` get the text of a stream as it comes, or at the end what the status keeps of it
@@ -225,6 +227,14 @@ class AsyncClient:
         async with aclosing(read_output(self._kube, path, follow=follow)) as outputs:
             async for output in outputs:
                 yield output
+
+    def outputs_of(self, execution: Execution) -> Sequence[AsyncStoredOutput]:
+        """What the operator's object store has of an Execution that has ended. Asks nobody; reading them does."""
+        path = outputs_path(execution.namespace, _checked(execution.name))
+        return [
+            AsyncStoredOutput(**asdict(found), fetch=make_fetch(self._kube, path, found.name))
+            for found in execution.outputs
+        ]
 
     async def cancel(self, name: str) -> Execution:
         """Asks for its end: what runs is killed. What has ended stays as it is; ``wait`` says how it ended."""

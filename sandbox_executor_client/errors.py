@@ -9,13 +9,14 @@
     ├── NotFound           no such Execution
     │   ├── Deleted        it was deleted while it was waited for
     │   └── NotInstalled   the cluster does not know Executions
+    ├── Corrupted          what came is not what the status says
     ├── Conflict           the name belongs to an Execution that asks for something else
     ├── Unavailable        the API server did not answer, several times in a row
     ├── WaitTimeout        it has not ended yet; it goes on
     └── ExecutionFailed    the code did not succeed, and the caller had asked for an exception (``check=True``)
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sandbox_executor_client.result import Result
@@ -61,6 +62,10 @@ class NotInstalled(NotFound):
     """The API server has no such resource: the operator's CustomResourceDefinitions are not in this cluster."""
 
 
+class Corrupted(ClientError):
+    """An output is not what its Execution's status says, by its size or SHA-256: nothing of it was kept."""
+
+
 class Conflict(ClientError):
     """An Execution of this name exists and asks for something else: nothing was created."""
 
@@ -76,7 +81,7 @@ class WaitTimeout(ClientError):
 class ExecutionFailed(ClientError):
     """The code did not succeed; ``result`` has all that is known."""
 
-    def __init__(self, result: "Result") -> None:
+    def __init__(self, result: "Result[Any]") -> None:
         code, request_id = (result.failure.code, result.failure.request_id) if result.failure else ("", "")
         super().__init__(
             f"{result.namespace}/{result.name} {result.phase} ({result.reason}): {result.message}",

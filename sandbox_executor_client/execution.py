@@ -36,6 +36,21 @@ class Artifact:
 
 
 @dataclass(frozen=True)
+class OutputInfo:
+    """Something of an Execution that is in the operator's object store.
+
+    ``name``: ``stdout``, ``stderr``, ``returnValue``, or ``artifacts/`` and the path of a file: user code chose that.
+    ``truncated``: the code wrote more than was kept.
+    """
+
+    name: str
+    size: int
+    sha256: str
+    media_type: str
+    truncated: bool
+
+
+@dataclass(frozen=True)
 class ExecutionFailure:
     """Why it did not succeed, as ``status.error`` has it."""
 
@@ -153,6 +168,20 @@ class Execution:
         return [
             Artifact(str(found["path"]), int(found["size"]), str(found.get("mimeType", "")), str(found.get("type", "")))
             for found in self._status.get("artifacts") or []
+        ]
+
+    @property
+    def outputs(self) -> list[OutputInfo]:
+        """What the object store has of it; none where the operator has no store."""
+        return [
+            OutputInfo(
+                str(found["name"]),
+                int(found["size"]),
+                str(found["sha256"]),
+                str(found.get("mediaType", "")),
+                bool(found.get("truncated")),
+            )
+            for found in self._status.get("outputs") or []
         ]
 
     @property

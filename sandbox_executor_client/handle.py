@@ -11,6 +11,7 @@ from sandbox_executor_client.errors import ClientError, WaitTimeout
 from sandbox_executor_client.execution import Execution
 from sandbox_executor_client.output import OnText, Output, Teller
 from sandbox_executor_client.result import Result
+from sandbox_executor_client.stored import AsyncStoredOutput
 
 if TYPE_CHECKING:
     from sandbox_executor_client.aio import AsyncClient
@@ -59,7 +60,7 @@ class AsyncHandle:
 
     async def result(
         self, *, timeout_s: float | None = None, on_stdout: OnText | None = None, on_stderr: OnText | None = None
-    ) -> Result:
+    ) -> Result[AsyncStoredOutput]:
         """Waits for the end.
 
         ``on_stdout`` and ``on_stderr`` are called with the text of a stream as it comes. Where the cluster has no log
@@ -79,7 +80,7 @@ class AsyncHandle:
                     raise
                 text = f"{self.namespace}/{self.name} has not ended within {timeout_s:g} s and is cancelled"
                 raise WaitTimeout(text) from error
-        return Result.of(self._ended)
+        return Result.of(self._ended, self._client.outputs_of(self._ended))
 
     async def output(self, *, follow: bool = True) -> AsyncGenerator[Output, None]:
         """``AsyncClient.output`` of this one."""
@@ -87,7 +88,7 @@ class AsyncHandle:
             async for output in outputs:
                 yield output
 
-    async def _tell(self, teller: Teller, timeout_s: float | None) -> Result:
+    async def _tell(self, teller: Teller, timeout_s: float | None) -> Result[AsyncStoredOutput]:
         try:
             async with asyncio.TaskGroup() as group:
                 telling = group.create_task(teller.tell(self.output()), name="output of an Execution")

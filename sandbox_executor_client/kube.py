@@ -209,8 +209,10 @@ class KubeApi:
         finally:
             response.close()
 
-    async def stream(self, path: str, query: Mapping[str, str]) -> AsyncGenerator[bytes, None]:
-        """The pieces of an answer with server-sent events, until it ends.
+    async def stream(
+        self, path: str, query: Mapping[str, str], *, accept: str = _EVENTS
+    ) -> AsyncGenerator[bytes, None]:
+        """The pieces of an answer, by default one with server-sent events, until it ends.
 
         Raises:
             Unavailable: the connection broke, or nothing came for half a minute, not even a comment.
@@ -223,7 +225,7 @@ class KubeApi:
             "application/json",
             query,
             timeout,
-            accept=_EVENTS,
+            accept=accept,
             read_ahead_bytes=_READ_AHEAD_BYTES,
         )
         try:

@@ -7,12 +7,12 @@ from typing import TypedDict
 from pydantic import JsonValue, ValidationError
 from pydantic.alias_generators import to_camel
 
-from contracts.execution import ConfigMapKeyRef, ExecutionResources, ExecutionSpec, SecretKeyRef
+from contracts.execution import ArtifactRef, ConfigMapKeyRef, ExecutionResources, ExecutionSpec, SecretKeyRef
 from contracts.executor_api import Language
 from sandbox_executor_client.errors import InvalidExecution
 from sandbox_executor_client.program import ProgramKind, as_program
 
-FileContent = str | bytes | ConfigMapKeyRef | SecretKeyRef
+FileContent = str | bytes | ConfigMapKeyRef | SecretKeyRef | ArtifactRef
 
 
 class RunOptions(TypedDict, total=False):
@@ -87,6 +87,8 @@ def as_file(path: str, content: FileContent) -> dict[str, object]:
         return {"path": path, "secretKeyRef": content}
     if isinstance(content, ConfigMapKeyRef):
         return {"path": path, "configMapKeyRef": content}
+    if isinstance(content, ArtifactRef):
+        return {"path": path, "artifactRef": content}
     if isinstance(content, str):
         return {"path": path, "inline": content}
     try:

@@ -1,12 +1,18 @@
 """How an Execution ended, as a value that stands for itself: for callers who run code and look at nothing else."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Self
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Generic, Self
+
+from typing_extensions import TypeVar
 
 from contracts.execution import Phase
 from sandbox_executor_client.errors import ExecutionFailed
-from sandbox_executor_client.execution import Artifact, Execution, ExecutionFailure
+from sandbox_executor_client.execution import Artifact, Execution, ExecutionFailure, OutputInfo
+from sandbox_executor_client.stored import StoredOutput
+
+OutputT = TypeVar("OutputT", bound=OutputInfo, default=StoredOutput)
+OtherT = TypeVar("OtherT", bound=OutputInfo)
 
 
 @dataclass(frozen=True)
@@ -32,12 +38,13 @@ class Metrics:
 
 
 @dataclass(frozen=True)
-class Result:
+class Result(Generic[OutputT]):
     """The end of one Execution. ``reason`` is stable and one word, ``message`` is for a person.
 
     ``exit_code`` is the code's own; -1 when it was killed at its timeout, None when it never ended by itself (Rejected,
     Crashed). ``stdout`` and ``stderr`` are the last 64 KiB of each; ``truncated`` says that one of them, or the return
-    value, was larger.
+    value, was larger. ``outputs``, where the operator has an object store, are whole: each can be read or saved
+    (``StoredOutput``; from an ``AsyncClient`` ``AsyncStoredOutput``).
     """
 
     name: str
@@ -54,10 +61,11 @@ class Result:
     artifacts: tuple[Artifact, ...]
     metrics: Metrics
     failure: ExecutionFailure | None
+    outputs: tuple[OutputT, ...] = ()
 
     @classmethod
-    def of(cls, execution: Execution) -> Self:
-        """Of an Execution that has ended."""
+    def of(cls, execution: Execution, outputs: Sequence[OutputT] = ()) -> Self:
+        """Of an Execution that has ended; ``outputs`` as its client reads them."""
         return cls(
             name=execution.name,
             namespace=execution.namespace,
@@ -73,7 +81,13 @@ class Result:
             artifacts=tuple(execution.artifacts),
             metrics=Metrics.of(execution.metrics),
             failure=execution.failure,
+            outputs=tuple(outputs),
         )
+
+    def with_outputs(self, convert: Callable[[OutputT], OtherT]) -> "Result[OtherT]":
+        """The same result with its outputs as another kind."""
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        return Result(**values | {"outputs": tuple(map(convert, self.outputs))})
 
     @property
     def succeeded(self) -> bool:

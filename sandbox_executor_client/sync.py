@@ -15,6 +15,7 @@ from sandbox_executor_client.options import RunOptions
 from sandbox_executor_client.output import OnText, Output
 from sandbox_executor_client.pool import Pool
 from sandbox_executor_client.result import Result
+from sandbox_executor_client.stored import StoredOutput
 
 T = TypeVar("T")
 
@@ -104,6 +105,10 @@ class Client:
         """``AsyncClient.wait``."""
         return self._portal.call(partial(self._async.wait, name, timeout_s=timeout_s))
 
+    def outputs_of(self, execution: Execution) -> Sequence[StoredOutput]:
+        """``AsyncClient.outputs_of``."""
+        return [StoredOutput.of(self._portal, found) for found in self._async.outputs_of(execution)]
+
     def cancel(self, name: str) -> Execution:
         """``AsyncClient.cancel``."""
         return self._portal.call(self._async.cancel, name)
@@ -182,7 +187,7 @@ class Handle:
     ) -> Result:
         """``AsyncHandle.result``."""
         call = partial(self._async.result, timeout_s=timeout_s, on_stdout=on_stdout, on_stderr=on_stderr)
-        return self._portal.call(call)
+        return self._portal.call(call).with_outputs(partial(StoredOutput.of, self._portal))
 
     @contextmanager
     def output(self, *, follow: bool = True) -> Iterator[Iterator[Output]]:

@@ -20,6 +20,7 @@ from sandbox_run.cluster_commands import cancel, describe, get, list_, logs, poo
 from sandbox_run.entry import Terminated
 from sandbox_run.errors import SandboxRunError
 from sandbox_run.languages import languages
+from sandbox_run.outputs import outputs
 from sandbox_run.run_command import Where, run
 
 _OF_THE_GROUP: Final = frozenset({"-h", "--help", "--version"})
@@ -129,7 +130,7 @@ def completion(ctx: click.Context, shell: str) -> int:
 
 
 for _group in (sandbox_run, kubectl_exn):
-    for _command in (run, logs, get, list_, describe, cancel, pools, languages):
+    for _command in (run, logs, outputs, get, list_, describe, cancel, pools, languages):
         _group.add_command(_command)
 sandbox_run.add_command(completion)
 

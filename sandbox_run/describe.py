@@ -35,6 +35,7 @@ def _facts(execution: Execution) -> Iterator[tuple[str, str]]:
     yield "Returned", _returned(execution, status)
     yield "Output", _output(status)
     yield "Files", _files(execution, status)
+    yield "Stored", _stored(status)
     yield "Told", _told(status)
 
 
@@ -86,6 +87,12 @@ def _files(execution: Execution, status: Mapping[str, Any]) -> str:
     total = int(status.get("artifactsTotal") or 0)
     named = [f"{artifact.path} ({artifact.size} bytes)" for artifact in execution.artifacts[:5]]
     return ", ".join([*named, *([f"{total - len(named)} more"] if total > len(named) else [])])
+
+
+def _stored(status: Mapping[str, Any]) -> str:
+    """What the object store has, where there is one and something for it."""
+    found = next((each for each in status.get("conditions") or [] if each.get("type") == "OutputsStored"), None)
+    return str(found.get("message") or "") if found is not None else ""
 
 
 def _told(status: Mapping[str, Any]) -> str:

@@ -126,7 +126,8 @@ class _NoCluster:
     async def get(self, path: str) -> NoReturn:
         """Raises ManifestError."""
         raise ManifestError(
-            f"what a ConfigMap holds needs a cluster ({path}): add --cluster, or write it into the spec to run it here"
+            f"what a ConfigMap or another Execution holds needs a cluster ({path}): add --cluster, or write it "
+            "into the spec to run it here"
         )
 
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import yaml
 
+from contracts.outputs import RETURN_VALUE
 from sandbox_executor_client.execution import Execution
 from sandbox_run.ended import Ended
 from sandbox_run.text import for_terminal, one_line
@@ -55,13 +56,21 @@ def tell_end(ended: Ended, *, is_shown: bool = False) -> None:
     for name, text in () if is_shown else (("stdout", ended.stdout), ("stderr", ended.stderr)):
         if status.get(f"{name}Truncated") and text == (status.get(name) or ""):
             size = status.get(f"{name}Bytes") or 0
-            say(f"of {name} these are the last {len(text.encode())} of {size} bytes or more: the status keeps no more")
+            kept = f"of {name} these are the last {len(text.encode())} of {size} bytes or more"
+            say(f"{kept}: {_where(ended.execution, name)}")
     if status.get("returnValueTruncated"):
-        say("the return value is larger than 64 KiB, and the status keeps no more")
+        say(f"the return value is larger than 64 KiB: {_where(ended.execution, RETURN_VALUE)}")
     if not ended.execution.succeeded and ended.execution.reason not in _ITS_OWN:
         say(headline(ended.execution))
     elif sys.stderr.isatty():
         say(f"{ended.execution.phase} in {status.get('duration', '?')}")
+
+
+def _where(execution: Execution, name: str) -> str:
+    """Where the rest of something is."""
+    if any(found.name == name for found in execution.outputs):
+        return f"{program.get()} outputs {execution.name} {name} prints what the object store has of it"
+    return "the status keeps no more"
 
 
 def headline(execution: Execution) -> str:

@@ -21,6 +21,7 @@ from sandbox_run.entry import run_async
 from sandbox_run.errors import InputError
 from sandbox_run.manifest import Wanted, load_manifest
 from sandbox_run.options import FORMATS, cluster_options, output_option
+from sandbox_run.outputs import save_outputs
 from sandbox_run.progress import progress
 
 _PLAIN: Final = ("table", "raw")
@@ -60,6 +61,13 @@ class Where:
     help="Print output as it comes, or all at the end. Default: as it comes on a terminal, unless -o says json or "
     "yaml; in a cluster at the end, and as it comes with its log API.",
 )
+@click.option(
+    "--output-dir",
+    "directory",
+    metavar="DIR",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Cluster: save what its object store has of the Execution below DIR, as outputs --output-dir does.",
+)
 @click.option("--wait/--no-wait", default=True, help="Cluster: wait for the end, or print the name and go.")
 @output_option(
     FORMATS, default=None, note=" table (default): the program's output, then what it returned; with -f: yaml."
@@ -76,6 +84,7 @@ def run(
     filename: str | None,
     wait: bool,
     follow: bool | None,
+    directory: Path | None,
     shown: output.Format | None,
     **given: Any,
 ) -> int:
@@ -84,7 +93,7 @@ def run(
     The exit code is the program's own; docs/cli.md has the reserved ones.
     """
     in_cluster = cluster or ctx.ensure_object(Where).always_cluster
-    _check_combination(in_cluster, target, wait, file, filename, given)
+    _check_combination(in_cluster, target, wait, file, filename, {**given, "directory": directory})
     wanted = _wanted(file, filename, given)
     shown = shown or ("yaml" if filename and not follow else "table")
     _check_follow(follow, wait, shown)
@@ -98,8 +107,12 @@ def run(
     if follow:
         ended, is_shown = run_async(_show_there(target, wanted, shown))
         output.write_ended(ended, shown, is_shown=is_shown)
-        return exit_codes.of_execution(ended.execution)
-    return _finish(run_async(_run_there(target, wanted)), shown)
+    else:
+        ended = run_async(_run_there(target, wanted))
+        output.write_ended(ended, shown)
+    if directory is not None:
+        run_async(save_outputs(_in_namespace(target, wanted), ended.execution, directory))
+    return exit_codes.of_execution(ended.execution)
 
 
 def _check_combination(
@@ -120,10 +133,15 @@ def _check_combination(
     if read.count(source.STDIN) > 1:
         raise InputError("standard input can be read once: name a file for one of them")
     if in_cluster:
+        if given["directory"] is not None and not wait:
+            raise InputError(
+                "--output-dir waits for the end: leave out --no-wait, or fetch them later with outputs NAME"
+            )
         return
     only_there = {
         "--pool": given["pool"],
         "--no-wait": not wait,
+        "--output-dir": given["directory"],
         "--kubeconfig": target.kubeconfig,
         "--context": target.context,
         "--namespace": target.namespace,
@@ -249,8 +267,3 @@ def _in_namespace(target: Target, wanted: Wanted) -> Target:
     if target.namespace is not None:
         raise InputError(f"the manifest is for namespace {wanted.namespace!r}, and --namespace is {target.namespace!r}")
     return Target(target.kubeconfig, target.context, wanted.namespace)
-
-
-def _finish(ended: Ended, shown: output.Format) -> int:
-    output.write_ended(ended, shown)
-    return exit_codes.of_execution(ended.execution)

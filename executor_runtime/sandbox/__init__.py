@@ -15,6 +15,7 @@ from executor_runtime.sandbox.errors import (
 )
 from executor_runtime.sandbox.model import Ending, Isolation, Job, LaunchType, Limits, Overrun, RawRun, Stream, Usage
 from executor_runtime.sandbox.output import Output, Reader
+from executor_runtime.sandbox.overflow import Overflow
 from executor_runtime.sandbox.probe import probe
 from executor_runtime.sandbox.runner import Sandbox
 
@@ -28,6 +29,7 @@ __all__ = [
     "LaunchType",
     "Limits",
     "Output",
+    "Overflow",
     "Overrun",
     "PrivilegesError",
     "RawRun",

@@ -14,6 +14,7 @@ import os
 from collections.abc import Callable
 from typing import ClassVar, Final
 
+from executor_runtime.sandbox.overflow import Overflow
 from executor_runtime.sandbox.ring import Ring
 
 READ_AHEAD_BYTES: Final = 65_536
@@ -52,6 +53,7 @@ class Drain:
         self._descriptor, self._limit, self._is_ours = descriptor, limit, is_ours
         self._tail_bytes = tail_bytes
         self._tail: Ring | None = None
+        self._overflow: Overflow | None = None
         self._holds = self._is_held = False
         self._taken_bytes = 0
         self._loop = asyncio.get_running_loop()
@@ -83,6 +85,10 @@ class Drain:
         """The last ``size`` bytes, or as many as there are."""
         offset, found = self.read(max(self.total_bytes - size, 0), size)
         return found + self.read(offset + len(found), size)[1]
+
+    def keep_beyond(self, overflow: Overflow) -> None:
+        """From now on what is more than it keeps goes there too."""
+        self._overflow = overflow
 
     def remember(self, tail_bytes: int) -> None:
         """From now on it remembers so much of what it does not keep."""
@@ -155,6 +161,8 @@ class Drain:
         self.total_bytes += size
         room = max(self._limit - len(self.kept), 0)
         self.kept += data[:room]
+        if size > room and self._overflow is not None:
+            self._overflow.write(data[room:])
         if size > room and self._tail_bytes:
             self._write_tail(data[room:])
         if size and self.on_data is not None:

@@ -10,10 +10,11 @@ Nothing is shown before user code has begun: what comes earlier is bubblewrap's 
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final
 
 from contracts.output_events import MAX_CHUNK_BYTES, STREAMS, Chunk, Gap, Position, StreamName
+from executor_runtime.sandbox.overflow import Overflow
 
 if TYPE_CHECKING:
     from executor_runtime.sandbox.drain import Drain
@@ -34,11 +35,16 @@ _MAX_ORDERED: Final = 1024
 class Output:
     """Both streams of one execution, from its acceptance until they are forgotten."""
 
-    __slots__ = ("_drains", "_holds", "_left_at", "_readers", "_sandbox", "_shown")
+    __slots__ = ("_drains", "_holds", "_left_at", "_make_overflow", "_overflows", "_readers", "_sandbox", "_shown")
 
-    def __init__(self, *, holds: bool = False) -> None:
-        """``holds``: it waits for its readers when it writes more than is held."""
+    def __init__(self, *, holds: bool = False, make_overflow: Callable[[], Overflow] | None = None) -> None:
+        """``holds``: it waits for its readers when it writes more than is held.
+
+        ``make_overflow``: where what is more than is kept in memory goes; None: nowhere.
+        """
         self._holds = holds
+        self._make_overflow = make_overflow
+        self._overflows: tuple[Overflow, ...] = ()
         self._drains: tuple[Drain, Drain] | None = None
         self._sandbox: Started | None = None
         self._shown = False
@@ -83,6 +89,11 @@ class Output:
         if self._holds:
             for drain in self._drains:
                 drain.hold()
+        if self._make_overflow is not None:
+            self.drop_overflow()
+            self._overflows = (self._make_overflow(), self._make_overflow())
+            for drain, overflow in zip(self._drains, self._overflows, strict=True):
+                drain.keep_beyond(overflow)
         if self._holds or self._readers or self._left_at is not None:
             self._remember()
         for reader in self._readers:
@@ -99,6 +110,23 @@ class Output:
         """Gives its memory back; who follows it still learns that there is a gap."""
         for drain in self._drains or ():
             drain.forget()
+
+    def kept_bytes(self, stream: StreamName) -> int:
+        """How much of the beginning of a stream ``read_whole`` gives."""
+        beyond = self._overflows[STREAMS.index(stream)].size if self._overflows else 0
+        return (len(self._drain(stream).kept) if self._drains is not None else 0) + beyond
+
+    def read_whole(self, stream: StreamName) -> Iterator[bytes]:
+        """A stream from its beginning, in pieces, once nothing comes any more; blocks."""
+        if self._drains is not None:
+            yield bytes(self._drain(stream).kept)
+        if self._overflows:
+            yield from self._overflows[STREAMS.index(stream)].read()
+
+    def drop_overflow(self) -> None:
+        """Gives the disk back that what was not kept in memory has taken."""
+        for overflow in self._overflows:
+            overflow.close()
 
     def read_last(self, size: int) -> tuple[bytes, bytes]:
         """The last ``size`` bytes of stdout and of stderr."""

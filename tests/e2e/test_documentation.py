@@ -80,7 +80,7 @@ def test_the_commands_of_a_page_do_what_it_says(
         [written_out(block, words) for block in blocks],
         _TIMEOUT_S,
         folder=_checkout(tmp_path),
-        environment=_environment(release, tenant, tmp_path),
+        environment=make_environment(release, tenant, tmp_path),
     )
     assert len(done) == len(blocks)
     for block, result in zip(blocks, done, strict=True):
@@ -92,7 +92,7 @@ def test_the_commands_of_a_page_do_what_it_says(
         release.kubectl(*rollout, timeout_s=130)
 
 
-def _environment(tools: Tools, tenant: Tenant, folder: Path) -> dict[str, str]:
+def make_environment(tools: Tools, tenant: Tenant, folder: Path) -> dict[str, str]:
     """kubectl and helm in PATH, and a kubeconfig whose namespace is the tenant's."""
     config = yaml.safe_load(tools.kubectl("config", "view", "--raw", "--minify"))
     config["contexts"][0]["context"]["namespace"] = tenant.namespace

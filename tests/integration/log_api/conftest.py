@@ -25,10 +25,17 @@ from tests.integration.log_api.parts import (
     grant,
     make_api_service,
 )
+from tests.objects import TestStore, run_s3
 
 
 @pytest.fixture(scope="session")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aggregated]:
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestStore]:
+    with run_s3(tmp_path_factory.mktemp("objects")) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory: pytest.TempPathFactory, store: TestStore) -> Iterator[Aggregated]:
     folder = tmp_path_factory.mktemp("aggregated")
     front_proxy_ca, serving_ca = make_authority(folder, "front-proxy-ca"), make_authority(folder, "serving-ca")
     front_proxy = sign(front_proxy_ca, "front-proxy-client", CLIENT)
@@ -49,7 +56,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aggregated]:
     )
     serving = sign(serving_ca, SERVICE, SERVER, f"subjectAltName=DNS:{SERVICE}.{NAMESPACE}.svc")
     kubeconfig = folder / "log-api.kubeconfig"
-    log_api = LogApiProcess(folder, kubeconfig, serving, secrets.token_hex(16), free_port(), free_port())
+    ports = (free_port(), free_port())
+    log_api = LogApiProcess(folder, kubeconfig, serving, secrets.token_hex(16), *ports, store.settings)
     try:
         server.start()
         apply_crds(server)
@@ -63,7 +71,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aggregated]:
         server.request("POST", "/apis/apiregistration.k8s.io/v1/apiservices", make_api_service(bundle, log_api.port))
         wrong_name = sign(front_proxy_ca, "somebody-else", CLIENT)
         stranger = sign(make_authority(folder, "stranger-ca"), "front-proxy-client", CLIENT, name="stranger")
-        yield Aggregated(server, log_api, front_proxy, wrong_name, stranger)
+        yield Aggregated(server, log_api, front_proxy, wrong_name, stranger, store)
     finally:
         if log_api.process is not None:
             log_api.stop()

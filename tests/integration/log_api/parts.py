@@ -9,9 +9,10 @@ import time
 import urllib.request
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import aiohttp
 
@@ -21,6 +22,7 @@ from log_api.group import GROUP, VERSION, VERSION_PATH
 from tests.certificates import Pair
 from tests.integration.controller.apiserver import ROOT, ApiError, ApiServer
 from tests.integration.controller.cluster import NAMESPACE, make_pod, make_pod_status
+from tests.objects import TestStore
 
 SERVICE = "sandbox-executor-log-api"
 LOG_API_USER = "log-api"
@@ -38,7 +40,7 @@ CLUSTER_RULES = [{"apiGroups": ["sandbox-executor.dev"], "resources": ["executio
 NAMESPACE_RULES = [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]}]
 TENANT_RULES = [
     {"apiGroups": ["sandbox-executor.dev"], "resources": ["executions"], "verbs": ["get", "list", "watch", "create"]},
-    {"apiGroups": [GROUP], "resources": ["executions/log"], "verbs": ["get"]},
+    {"apiGroups": [GROUP], "resources": ["executions/log", "executions/outputs"], "verbs": ["get"]},
 ]
 
 
@@ -46,6 +48,12 @@ def log_path(name: str, namespace: str = OWN, **query: str) -> str:
     """Where an Execution's output is asked for."""
     words = "&".join(f"{key}={value}" for key, value in query.items())
     return f"{VERSION_PATH}/namespaces/{namespace}/executions/{name}/log" + (f"?{words}" if words else "")
+
+
+def outputs_path(name: str, namespace: str = OWN, /, **query: str) -> str:
+    """Where an Execution's outputs are asked for."""
+    words = urlencode(query)
+    return f"{VERSION_PATH}/namespaces/{namespace}/executions/{name}/outputs" + (f"?{words}" if words else "")
 
 
 @dataclass
@@ -58,6 +66,7 @@ class LogApiProcess:
     token: str
     port: int
     health_port: int
+    settings: Mapping[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -79,6 +88,7 @@ class LogApiProcess:
             "PORT": str(self.port),
             "HEALTH_PORT": str(self.health_port),
             "MAX_STREAMS_PER_USER": "8",
+            **self.settings,
         }
         with (self.folder / "log-api.log").open("ab") as log:
             self.process = subprocess.Popen(
@@ -132,6 +142,8 @@ class Aggregated:
     wrong_name: Pair
     stranger: Pair
     """Of an authority that nobody trusts."""
+    store: TestStore
+    """An S3 server, which the log API reads from."""
 
     async def call(self, method: str, path: str, body: Any = None, **options: Any) -> Any:
         """One request as the administrator, without blocking the loop."""

@@ -13,13 +13,14 @@ from tests.integration.log_api.parts import API_SERVICE, OWN, Aggregated, log_pa
 _AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
 
 
-async def test_the_group_is_listed_with_its_one_subresource(cluster: Aggregated) -> None:
+async def test_the_group_is_listed_with_its_subresources(cluster: Aggregated) -> None:
     groups = {group["name"]: group for group in (await cluster.call("GET", "/apis"))["groups"]}
     assert groups[GROUP]["preferredVersion"] == {"groupVersion": f"{GROUP}/{VERSION}", "version": VERSION}
     assert (await cluster.call("GET", f"/apis/{GROUP}"))["kind"] == "APIGroup"
     listed = await cluster.call("GET", VERSION_PATH)
     assert [(r["name"], r["namespaced"], r["verbs"]) for r in listed["resources"]] == [
-        ("executions/log", True, ["get"])
+        ("executions/log", True, ["get"]),
+        ("executions/outputs", True, ["get"]),
     ]
 
 
@@ -28,7 +29,10 @@ async def test_it_is_in_the_aggregated_discovery(cluster: Aggregated) -> None:
     (resource,) = found["versions"][0]["resources"]
     assert found["versions"][0]["freshness"] == "Current"
     assert resource["verbs"] == []
-    assert [(sub["subresource"], sub["verbs"]) for sub in resource["subresources"]] == [("log", ["get"])]
+    assert [(sub["subresource"], sub["verbs"]) for sub in resource["subresources"]] == [
+        ("log", ["get"]),
+        ("outputs", ["get"]),
+    ]
 
 
 async def _discovered(cluster: Aggregated) -> Any:
@@ -38,7 +42,7 @@ async def _discovered(cluster: Aggregated) -> Any:
 
 
 async def test_it_is_in_the_openapi_documents(cluster: Aggregated) -> None:
-    path = f"{VERSION_PATH}/namespaces/{{namespace}}/executions/{{name}}/log"
+    path, other = (f"{VERSION_PATH}/namespaces/{{namespace}}/executions/{{name}}/{last}" for last in ("log", "outputs"))
 
     async def merged() -> Any:
         return path in (await cluster.call("GET", "/openapi/v2"))["paths"]
@@ -51,7 +55,7 @@ async def test_it_is_in_the_openapi_documents(cluster: Aggregated) -> None:
 
     entry = await _eventually(indexed, "in the index of /openapi/v3")
     document = await cluster.call("GET", entry["serverRelativeURL"])
-    assert list(document["paths"]) == [path]
+    assert list(document["paths"]) == [path, other]
 
 
 async def test_a_broken_one_hurts_its_own_group_alone_and_no_longer_than_it_lives(cluster: Aggregated) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sandbox_executor_client import ConfigMapKeyRef, InvalidExecution, SecretKeyRef
+from sandbox_executor_client import ArtifactRef, ConfigMapKeyRef, InvalidExecution, SecretKeyRef
 from sandbox_executor_client.options import FileContent, make_spec
 
 
@@ -13,6 +13,7 @@ def test_files_are_text_where_they_can_be_and_references_where_they_are() -> Non
         "binary": b"\xff\x00",
         "map": ConfigMapKeyRef(name="m", key="k"),
         "secret": SecretKeyRef(name="s", key="k"),
+        "artifact": ArtifactRef(execution="e", name="artifacts/a", sha256="0" * 64),
     }
     assert make_spec("x", {"language": "shell", "files": given}).to_kube()["files"] == [
         {"path": "text", "inline": "ü"},
@@ -20,6 +21,7 @@ def test_files_are_text_where_they_can_be_and_references_where_they_are() -> Non
         {"path": "binary", "inlineBase64": "/wA="},
         {"path": "map", "configMapKeyRef": {"name": "m", "key": "k"}},
         {"path": "secret", "secretKeyRef": {"name": "s", "key": "k"}},
+        {"path": "artifact", "artifactRef": {"execution": "e", "name": "artifacts/a", "sha256": "0" * 64}},
     ]
     assert "files" not in make_spec("x", {"language": "shell", "files": {}}).to_kube()
 

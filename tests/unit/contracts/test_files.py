@@ -95,7 +95,7 @@ def test_files_that_can() -> None:
     ("given", "says"),
     [
         ([{"path": "../x", "inline": ""}], files.RELATIVE_MESSAGE),
-        ([{"path": "x"}], "write exactly one of inline, inlineBase64, configMapKeyRef and secretKeyRef"),
+        ([{"path": "x"}], "write exactly one of inline, inlineBase64, configMapKeyRef, secretKeyRef and artifactRef"),
         ([{"path": "x", "inline": "", "inlineBase64": "YQ=="}], "write exactly one of"),
         ([{"path": "x", "inline": "a", "secretKeyRef": {"name": "s", "key": "k"}}], "write exactly one of"),
         ([{"path": "x", "inlineBase64": "a"}], "inlineBase64 is base64 with its padding"),
@@ -129,7 +129,7 @@ def test_files_of_a_spec_at_their_bounds() -> None:
         ({"files": [{"path": "/x", "content": ""}]}, files.RELATIVE_MESSAGE),
         ({"files": [{"path": "x", "content": "?"}]}, "must be base64"),
         ({"files": [{"path": "x", "content": "YQ"}]}, "must be base64"),
-        ({"files": [{"path": "x", "content": encode(bytes(MIB + 1))}]}, "at most 1048576 bytes are allowed"),
+        ({"files": [{"path": "x", "content": encode(bytes(4 * MIB + 1))}]}, "at most 4194304 bytes are allowed"),
         ({"files": [{"path": "x", "content": "", "mode": 0o777}]}, "Extra inputs are not permitted"),
         ({"files": [{"path": "x", "content": ""}, {"path": "x/y", "content": ""}]}, files.NESTED_MESSAGE),
         ({"files": [{"path": str(number), "content": ""} for number in range(65)]}, "at most 64 items"),

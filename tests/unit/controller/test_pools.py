@@ -183,3 +183,23 @@ def test_names_fit_wherever_they_are_used(pool: str) -> None:
 def test_different_pools_have_different_names() -> None:
     pools = ["a.b", "a-b", "a" * 60, "a" * 61, "a" * 62 + ".b"]
     assert len({names.deployment_name(pool) for pool in pools}) == len(pools)
+
+
+def test_executors_learn_of_a_store_by_its_bounds_alone_and_have_the_disk_for_it() -> None:
+    without = build_deployment(make_pool(), make_settings())
+    store = {
+        "object_store_url": "s3://outputs",
+        "object_store_endpoint": "https://minio.example",
+        "output_object_bytes": 30 * 2**20,
+        "output_total_bytes": 90 * 2**20,
+    }
+    found = build_deployment(make_pool(concurrency=3), make_settings(**store))
+    pod = found["spec"]["template"]["spec"]
+    variables = {item["name"]: item.get("value") for item in pod["containers"][0]["env"]}
+    assert (variables["OUTPUT_OBJECT_BYTES"], variables["OUTPUT_TOTAL_BYTES"]) == (str(30 * 2**20), str(90 * 2**20))
+    assert "minio" not in str(found)
+    assert "s3://" not in str(found)
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    assert volumes["results"]["emptyDir"] == {"sizeLimit": f"{1024 + 3 * 2 * 20}Mi"}
+    assert "OUTPUT_" not in str(without)
+    assert {"name": "results", "emptyDir": {"sizeLimit": "1Gi"}} in without["spec"]["template"]["spec"]["volumes"]

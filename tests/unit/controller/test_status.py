@@ -7,14 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contracts.execution import TERMINAL_PHASES, ExecutionStatus, Phase
+from contracts.execution import TERMINAL_PHASES, ExecutionStatus, Phase, StatusOutput
 from contracts.kube import Condition
+from contracts.outputs import OutputsMissing
 from controller.facts import (
     Cancelled,
     Claimed,
     ContainerLost,
     Fact,
     HeartbeatSeen,
+    OutputsSeen,
     Reclaimed,
     Refused,
     ResultSeen,
@@ -251,3 +253,42 @@ def test_tails_are_shown_while_it_runs_and_gone_with_every_end_and_every_new_att
         after = advance(shown, fact)
         assert after is not None
         assert (after.stdout_tail, after.stderr_tail) == (None, None), fact
+
+
+OUTPUT = StatusOutput(name="stdout", size=7, sha256="0" * 64, uri="s3://b/k")
+
+
+@pytest.mark.parametrize(
+    ("missing", "status", "reason", "message"),
+    [
+        (None, "True", "Stored", "1 outputs of 7 bytes are in the object store"),
+        (
+            OutputsMissing(reason="OutputTooLarge", message="b is too large"),
+            "False",
+            "OutputTooLarge",
+            "b is too large",
+        ),
+    ],
+)
+def test_what_is_stored_stands_with_the_end_and_changes_nothing_of_it(
+    missing: OutputsMissing | None, status: str, reason: str, message: str
+) -> None:
+    plain = advance(make_status("Running"), ResultSeen(1, make_report(), LATER), 4)
+    after = advance(
+        make_status("Running"), ResultSeen(1, make_report(), LATER, outputs=OutputsSeen((OUTPUT,), missing)), 4
+    )
+    assert plain is not None
+    assert after is not None
+    assert plain.outputs is None
+    assert after.outputs == [OUTPUT]
+    *before, stored = after.conditions or []
+    assert before == plain.conditions
+    assert (stored.type, stored.status, stored.reason, stored.message) == ("OutputsStored", status, reason, message)
+    assert after.model_copy(update={"outputs": None, "conditions": plain.conditions}) == plain
+
+
+def test_of_a_lost_attempt_that_is_retried_nothing_is_stored() -> None:
+    crash = make_report(status="crashed", reason="PodTerminated", exit_code=-1)
+    after = advance(make_status("Running"), ResultSeen(1, crash, LATER, retry=True, outputs=OutputsSeen((OUTPUT,))), 4)
+    assert after is not None
+    assert (after.phase, after.outputs) == ("Pending", None)

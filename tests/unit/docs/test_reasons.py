@@ -9,7 +9,8 @@ from contracts.control_plane_api import CrashReason, ExitReason, UnrunReason
 from contracts.control_plane_retry import Outcome
 from contracts.errors import ErrorCode
 from contracts.executor_api import Reason
-from controller import pool_status, reported
+from contracts.outputs import MissingReason
+from controller import pool_status, reported, status
 from controller.termination import LOST, TABLE
 from tests.unit.docs.spoken import ROOT, find_spoken
 
@@ -33,6 +34,8 @@ VARIABLES: Final[dict[tuple[str, str], frozenset[str]]] = {
     ("controller.reported", "reason"): frozenset(),
     ("controller.status", "fact.reason"): frozenset(),
     ("controller.status", "reason"): frozenset(),
+    # Of the condition OutputsStored: contracts.outputs has them.
+    ("controller.status", "outputs.missing.reason"): frozenset(),
     ("sandbox_run.local", "verdict.reason"): frozenset(),
     # The reasons of an answer: Outcome and the constants of controller.reported.
     ("controller.relay.results", "reason"): frozenset(),
@@ -60,8 +63,9 @@ REPORTED: Final = (
 )
 SECTIONS: Final[dict[str, set[str]]] = {
     "How it ended": {*get_args(Reason), *get_args(CrashReason)},
-    "Why it waits": said_by("Waits") | said_by("make_condition", module="controller.status"),
+    "Why it waits": (said_by("Waits") | said_by("make_condition", module="controller.status")) - {status.STORED},
     "Why it is Rejected": said_by("Rejected", "Refused", "Refusal"),
+    "What is in the object store": {status.STORED, *get_args(MissingReason)},
     "What a Control Plane has heard": set(REPORTED),
     "Pools": said_by("Trouble", "make_condition", module="controller.pool_status"),
     "Events": said_by("note", "warn", "note_pool", "warn_pool", "tell"),

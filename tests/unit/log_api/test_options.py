@@ -1,10 +1,14 @@
+from typing import Any
+
 import pytest
 
 from contracts.output_events import Position
 from log_api import openapi
 from log_api.errors import StatusError
 from log_api.events import Cursor
+from log_api.group import LOG_PATH, OUTPUTS_PATH
 from log_api.options import LogOptions, parse_options
+from log_api.outputs import OutputOptions, parse_output_options
 
 
 def test_nothing_given() -> None:
@@ -31,11 +35,41 @@ def test_what_pods_have_is_answered_with_what_there_is_instead() -> None:
 
 
 def test_the_documents_name_each_option() -> None:
-    (path,) = openapi.build_v2()["paths"].values()
-    (same,) = openapi.build_v3()["paths"].values()
-    names = {parameter["name"] for parameter in path["get"]["parameters"]}
-    assert names == {parameter["name"] for parameter in same["get"]["parameters"]}
-    for name in names - {"follow", "stream"}:
+    names = named(openapi.build_v2(), LOG_PATH)
+    assert names == named(openapi.build_v3(), LOG_PATH)
+    for name in set(names) - {"follow", "stream"}:
         assert parse_options({name: "1"}) != LogOptions()
-    with pytest.raises(StatusError, match="; there are " + ", ".join(openapi._PARAMETERS)):
+    with pytest.raises(StatusError, match="; there are " + ", ".join(names)):
         parse_options({"other": "1"})
+
+
+def test_the_documents_name_each_option_of_outputs() -> None:
+    names = named(openapi.build_v2(), OUTPUTS_PATH)
+    assert names == named(openapi.build_v3(), OUTPUTS_PATH)
+    assert parse_output_options(dict.fromkeys(names, "1")) == OutputOptions("1", 1)
+    with pytest.raises(StatusError, match="; there are " + ", ".join(names)):
+        parse_output_options({"other": "1"})
+
+
+@pytest.mark.parametrize(
+    ("query", "says"),
+    [
+        ({"offset": "1"}, "write its name too"),
+        ({"name": ""}, "1 to 1024 characters"),
+        ({"name": "x" * 1025}, "1 to 1024 characters"),
+        ({"name": "x", "offset": "-1"}, "write a whole number"),
+        ({"name": "x", "offset": "9" * 19}, "write a whole number"),
+    ],
+)
+def test_what_is_no_output_is_refused(query: dict[str, str], says: str) -> None:
+    with pytest.raises(StatusError, match=says) as refused:
+        parse_output_options(query)
+    assert refused.value.code == 400
+
+
+def test_without_a_name_they_are_listed() -> None:
+    assert parse_output_options({"pretty": "true"}) is None
+
+
+def named(document: dict[str, Any], path: str) -> list[str]:
+    return [parameter["name"] for parameter in document["paths"][path]["get"]["parameters"]]

@@ -1,6 +1,6 @@
 """Exit codes and words for each way in which an Execution can end."""
 
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 
@@ -19,8 +19,9 @@ from sandbox_executor_client import (
     NotInstalled,
     Unavailable,
 )
-from sandbox_run import exit_codes
+from sandbox_run import exit_codes, output
 from sandbox_run.describe import describe_execution
+from sandbox_run.ended import Ended
 from sandbox_run.output import headline
 from sandbox_run.reasons import MEANINGS, explain
 
@@ -127,3 +128,27 @@ def test_long_values_are_cut_and_large_ones_said() -> None:
         execution("Succeeded", "Completed", returnValue="x" * 500)
     )
     assert "more than the 64 KiB" in describe_execution(execution("Succeeded", "Completed", returnValueTruncated=True))
+
+
+def test_what_the_object_store_has_or_has_not_is_said() -> None:
+    message = "not in the object store: 'artifacts/b': it has more than 5 bytes"
+    missing = {"type": "OutputsStored", "status": "False", "reason": "OutputTooLarge", "message": message}
+    assert f"Stored:       {message}\n" in describe_execution(execution("Succeeded", "Completed", conditions=[missing]))
+    assert "Stored" not in describe_execution(execution("Succeeded", "Completed"))
+
+
+def test_what_the_status_has_cut_off_is_said_with_where_the_rest_is(capsys: pytest.CaptureFixture[str]) -> None:
+    cut: dict[str, Any] = {
+        "stdout": "end",
+        "stdoutTruncated": True,
+        "stdoutBytes": 100_000,
+        "returnValueTruncated": True,
+    }
+    row = {"name": "stdout", "size": 100_000, "sha256": "0" * 64, "uri": "s3://b/k"}
+    output.tell_end(Ended.of(execution("Succeeded", "Completed", **cut, outputs=[row])))
+    said = capsys.readouterr().err.splitlines()
+    assert said[0].startswith(
+        "sandbox-run: of stdout these are the last 3 of 100000 bytes or more: sandbox-run outputs "
+    )
+    assert said[0].endswith(" stdout prints what the object store has of it")
+    assert said[1] == "sandbox-run: the return value is larger than 64 KiB: the status keeps no more"

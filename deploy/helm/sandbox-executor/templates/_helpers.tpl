@@ -156,3 +156,54 @@ ca-{{ .Values.controlPlane.caBundle | sha256sum | trunc 12 }}.crt
 {{- $old := dig "data" .key "" ($found | default dict) -}}
 {{- default (randAlphaNum 48 | b64enc) $old | quote -}}
 {{- end -}}
+
+{{/* What controller and log API are told of the object store; "" where there is none. */}}
+{{- define "sandbox-executor.objectStoreEnv" -}}
+{{- with .Values.objectStore }}
+{{- if .url -}}
+- name: OBJECT_STORE_URL
+  value: {{ .url | quote }}
+- name: OBJECT_STORE_PREFIX
+  value: {{ .prefix | quote }}
+- name: OBJECT_STORE_ENDPOINT
+  value: {{ .endpoint | quote }}
+- name: OBJECT_STORE_REGION
+  value: {{ .region | quote }}
+- name: OBJECT_STORE_ALLOW_HTTP
+  value: {{ .allowHTTP | quote }}
+{{- if .credentialsSecret }}
+- name: OBJECT_STORE_CREDENTIALS
+  value: /var/run/secrets/sandbox-executor-store
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{- define "sandbox-executor.objectStoreMounts" -}}
+{{- with .Values.objectStore }}
+{{- if and .url .credentialsSecret -}}
+- name: object-store
+  mountPath: /var/run/secrets/sandbox-executor-store
+  readOnly: true
+{{- end }}
+{{- if and .url .localVolume }}
+- name: objects
+  mountPath: {{ trimPrefix "file://" .url }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{- define "sandbox-executor.objectStoreVolumes" -}}
+{{- with .Values.objectStore }}
+{{- if and .url .credentialsSecret -}}
+- name: object-store
+  secret:
+    secretName: {{ .credentialsSecret }}
+    defaultMode: 0440
+{{- end }}
+{{- if and .url .localVolume }}
+- name: objects
+  {{- toYaml .localVolume | nindent 2 }}
+{{- end }}
+{{- end }}
+{{- end -}}
