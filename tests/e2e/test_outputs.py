@@ -64,7 +64,7 @@ def test_a_tenant_fetches_what_the_status_has_no_room_for(stored: Tools, tenant:
     view = ("--clusterrole=view", f"--serviceaccount={tenant.namespace}:reader")
     stored.kubectl("create", "serviceaccount", "reader", "-n", tenant.namespace)
     stored.kubectl("create", "rolebinding", "reader", "-n", tenant.namespace, *view)
-    status = tenant.run("large", _CODE)["status"]
+    status = tenant.run("large", _CODE)
     assert condition(status, "OutputsStored")["reason"] == "Stored", status
     rows = {row["name"]: row for row in status["outputs"]}
     assert rows["stdout"]["sha256"] == hashlib.sha256(_STDOUT).hexdigest()
@@ -90,14 +90,14 @@ def test_a_tenant_fetches_what_the_status_has_no_room_for(stored: Tools, tenant:
 
 
 def test_an_output_is_a_file_of_the_next(stored: Tools, tenant: Tenant) -> None:
-    first = tenant.run("first", "def handler(event):\n    open('n', 'w').write('41')\n")["status"]
+    first = tenant.run("first", "def handler(event):\n    open('n', 'w').write('41')\n")
     [row] = first["outputs"]
     reference = {"execution": "first", "name": row["name"], "sha256": row["sha256"]}
     code = "def handler(event):\n    return int(open('in/n').read()) + 1\n"
     second = tenant.run("second", code, files=[{"path": "in/n", "artifactRef": reference}])
-    assert second["status"]["returnValue"] == 42
+    assert second["returnValue"] == 42
     wrong = {**reference, "sha256": "0" * 64}
-    third = tenant.run("third", code, files=[{"path": "in/n", "artifactRef": wrong}])["status"]
+    third = tenant.run("third", code, files=[{"path": "in/n", "artifactRef": wrong}])
     assert third["error"]["errorCode"] == "Controller.ArtifactDigestMismatch"
 
 
