@@ -31,6 +31,9 @@ MAX_STREAM_JSON_BYTES: Final = 3 * bounds.MAX_STREAM_BYTES
 """Of one stream; bytes that were no UTF-8 take three. A control character takes six: ten megabytes of them were sixty,
 in each of the copies that a result is made in."""
 
+_PIECE_CHARS: Final = 262_144
+"""So many are counted at a time: of a long stream there are copies enough at its end."""
+
 MARKER: Final = "===SANDBOX_RESULT==="
 """Before and after the return value that JavaScript and shell code prints (T021)."""
 
@@ -86,9 +89,10 @@ def bound(stream: Stream) -> Stream:
     """The stream, or its beginning where it would take more than ``MAX_STREAM_JSON_BYTES`` in JSON."""
     if 6 * len(stream.text) <= MAX_STREAM_JSON_BYTES:
         return stream
-    whole = stream.text.encode("utf-8", "replace")
-    if _json_bytes(whole) <= MAX_STREAM_JSON_BYTES:
+    pieces = (stream.text[at : at + _PIECE_CHARS] for at in range(0, len(stream.text), _PIECE_CHARS))
+    if sum(_json_bytes(piece.encode("utf-8", "replace")) for piece in pieces) <= MAX_STREAM_JSON_BYTES:
         return stream
+    whole = stream.text.encode("utf-8", "replace")
     fits = bisect_right(range(1, len(whole)), MAX_STREAM_JSON_BYTES, key=lambda end: _json_bytes(whole[:end]))
     return Stream(whole[:fits].decode(errors="ignore"), True, stream.total_bytes)
 
