@@ -3,6 +3,7 @@
 import asyncio
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
@@ -128,7 +129,7 @@ def _execution_routes(api: Api, execute: Endpoint) -> APIRouter:
         responses={200: openapi.STATE, 404: openapi.NOT_FOUND},
     )
     async def get_execution(execution_id: str) -> Response:
-        return Response(service.find(execution_id).encode(), media_type="application/json")
+        return _StateResponse(service.find(execution_id).encode())
 
     @router.get(
         "/executions/{execution_id}/output",
@@ -154,7 +155,7 @@ def _execution_routes(api: Api, execute: Endpoint) -> APIRouter:
     )
     async def cancel_execution(execution_id: str, request: Request) -> Response:
         sender = fence.admit(request.headers)
-        return Response((await service.cancel(execution_id, sender.attempt)).encode(), media_type="application/json")
+        return _StateResponse((await service.cancel(execution_id, sender.attempt)).encode())
 
     @router.put(
         "/executions/{execution_id}/tombstone",
@@ -166,7 +167,7 @@ def _execution_routes(api: Api, execute: Endpoint) -> APIRouter:
         known = service.bury(execution_id, fence.admit(request.headers).attempt)
         if known is None:
             return _answer(Tombstone(execution_id=execution_id), 201)
-        return Response(known.encode(), media_type="application/json")
+        return _StateResponse(known.encode())
 
     @router.get(
         "/executions/{execution_id}/artifacts/{path:artifact}",
@@ -240,6 +241,20 @@ async def _stream_artifact(service: Service, execution_id: str, path: str) -> Re
         return _ArtifactResponse(await asyncio.to_thread(artifacts.open_artifact, known.workspace, path))
     except SandboxError:
         raise missing from None
+
+
+class _StateResponse(Response):
+    """JSON in pieces, one after the other: a copy of all of them together would be as large as the largest result."""
+
+    def __init__(self, pieces: Sequence[bytes]) -> None:
+        headers = {"Content-Length": str(sum(map(len, pieces)))}
+        super().__init__(media_type="application/json", headers=headers)
+        self._pieces = pieces
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        for number, piece in enumerate(self._pieces, 1):
+            await send({"type": "http.response.body", "body": piece, "more_body": number < len(self._pieces)})
 
 
 class _ArtifactResponse(Response):

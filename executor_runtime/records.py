@@ -86,17 +86,16 @@ class Record:
         """The state without the result."""
         return ExecutionState(execution_id=self.execution_id, state=self.state, epoch=self.epoch, attempt=self.attempt)
 
-    def encode(self) -> bytes:
-        """The ``ExecutionState`` as JSON, result included: put together as it is, for it may be many megabytes."""
-        result = b"null" if self.body is None else self.body
+    def encode(self) -> tuple[bytes, ...]:
+        """The ``ExecutionState`` as JSON, in pieces: the result is one of them as it is, for it may have megabytes."""
         epoch = b"null" if self.epoch is None else b"%d" % self.epoch
-        return b'{"execution_id":"%b","state":"%b","epoch":%b,"attempt":%d,"result":%b}' % (
+        head = b'{"execution_id":"%b","state":"%b","epoch":%b,"attempt":%d,"result":' % (
             self.execution_id.encode(),
             self.state.encode(),
             epoch,
             self.attempt,
-            result,
         )
+        return head, b"null" if self.body is None else self.body, b"}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,10 +108,10 @@ class Faded:
     ended_at: float
     attempt: int = 1
 
-    def encode(self) -> bytes:
+    def encode(self) -> tuple[bytes, ...]:
         """The ``ExecutionState`` as JSON: it has ended, and its result is no longer held."""
         state = ExecutionState(execution_id=self.execution_id, state="ended", attempt=self.attempt)
-        return state.model_dump_json().encode()
+        return (state.model_dump_json().encode(),)
 
 
 class Records:

@@ -91,7 +91,7 @@ def test_a_late_repeat_is_refused_instead_of_run(service: Service, records: Reco
     with pytest.raises(Conflict, match="not run again") as refused:
         service.submit(make_request())
     assert "status: success" in refused.value.detail
-    state = ExecutionState.model_validate_json(service.find(record.execution_id).encode())
+    state = ExecutionState.model_validate_json(b"".join(service.find(record.execution_id).encode()))
     assert (state.state, state.result) == ("ended", None)
 
 
