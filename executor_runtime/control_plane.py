@@ -92,7 +92,8 @@ class ControlPlane:
         """One attempt at a call whose answer has a body, which is for nobody else; empty unless it is ``ACCEPTED``."""
         try:
             async with asyncio.timeout(_WHOLE_CALL_TIMEOUT_S):
-                status, body = await self._http.ask(self._base_url + call.path, call.body, self._headers(call))
+                url = self._base_url + call.path
+                status, body = await self._http.ask(url, call.body, self._headers(call), _MAX_BODY_BYTES)
         except TimeoutError:
             return Answer(Outcome.UNREACHABLE, "timed out"), b""
         except (aiohttp.ClientError, OSError) as error:
@@ -132,22 +133,17 @@ class _Http:
 
     async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> int:
         """As ``Send``."""
+        status, _ = await self.ask(url, body, headers, _MAX_ANSWER_BYTES)
+        return status
+
+    async def ask(self, url: str, body: bytes, headers: Mapping[str, str], most_bytes: int) -> tuple[int, bytes]:
+        """A POST, and its answer's body; that is empty where it is longer than an answer may be."""
         data = io.BytesIO(body) if len(body) > _LARGE_BYTES else body  # piece by piece, so that the loop goes on
         async with self._open().post(url, data=data, headers=headers, allow_redirects=False) as response:
-            received = 0
-            async for chunk in response.content.iter_any():
-                received += len(chunk)
-                if received > _MAX_ANSWER_BYTES:
-                    break
-            return response.status
-
-    async def ask(self, url: str, body: bytes, headers: Mapping[str, str]) -> tuple[int, bytes]:
-        """A POST, and its answer's body; that is empty where it is longer than an answer may be."""
-        async with self._open().post(url, data=body, headers=headers, allow_redirects=False) as response:
             answer = bytearray()
             async for chunk in response.content.iter_any():
                 answer += chunk
-                if len(answer) > _MAX_BODY_BYTES:
+                if len(answer) > most_bytes:
                     return response.status, b""
             return response.status, bytes(answer)
 

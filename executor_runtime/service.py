@@ -268,8 +268,8 @@ class Service:
         return record
 
     def _make_output(self, request: ExecutionRequest, sender: Sender) -> Output:
-        stores = self._parts.outputs is not None and sender.epoch is not None
-        make_overflow = self._parts.outputs.make_overflow if self._parts.outputs is not None and stores else None
+        outputs = self._parts.outputs if sender.epoch is not None else None
+        make_overflow = outputs.make_overflow if outputs is not None else None
         return Output(holds=request.output_overflow == "hold", make_overflow=make_overflow)
 
     async def _execute(self, record: Record, request: ExecutionRequest) -> None:

@@ -13,18 +13,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from contracts import output_events
-from contracts.kube import EXECUTION_PLURAL, GROUP, VERSION
 from contracts.output_events import Fields, Position, StreamName
-from sandbox_executor_client.errors import Deleted, Forbidden, NotFound, NotInstalled, Unavailable
+from sandbox_executor_client.errors import Deleted, Forbidden, NotInstalled, Unavailable
 from sandbox_executor_client.kube import KubeApi
+from sandbox_executor_client.log_api import PAUSES_S, check_installed, subresource_path
 
 if TYPE_CHECKING:
     from sandbox_executor_client.execution import Execution
 
 OnText = Callable[[str], object]
-_GROUP_PATH: Final = f"/apis/subresources.{GROUP}"
-_PAUSE_S: Final = (0.1, 0.3, 1.0, 3.0, *[10.0] * 5)
-"""Between tries that nothing came of: longer than a node that is busy takes to begin another pod of the log API."""
 _ABSENT: Final = (
     "this cluster has no live output: have its operator installed with logAPI.enabled=true (docs/live-output.md)"
 )
@@ -48,7 +45,7 @@ class Output:
 
 def output_path(namespace: str, name: str) -> str:
     """Where the log API has it."""
-    return f"{_GROUP_PATH}/{VERSION}/namespaces/{namespace}/{EXECUTION_PLURAL}/{name}/log"
+    return subresource_path(namespace, name, "log")
 
 
 async def read_output(api: KubeApi, path: str, *, follow: bool) -> AsyncGenerator[Output, None]:
@@ -77,22 +74,15 @@ async def read_output(api: KubeApi, path: str, *, follow: bool) -> AsyncGenerato
         except NotInstalled as error:
             raise NotInstalled(_ABSENT, request_id=error.request_id) from None
         except Forbidden:
-            await _check_installed(api)  # what is not there, nobody may read either
+            await check_installed(api, _ABSENT)
             raise
         except output_events.EventError as error:
             raise Unavailable(f"the log API's answer cannot be read: {error}") from error
         except Unavailable:
-            if failures >= len(_PAUSE_S):
+            if failures >= len(PAUSES_S):
                 raise
-            await asyncio.sleep(_PAUSE_S[failures])
+            await asyncio.sleep(PAUSES_S[failures])
             failures += 1
-
-
-async def _check_installed(api: KubeApi) -> None:
-    try:
-        await api.get(_GROUP_PATH)
-    except NotFound as error:
-        raise NotInstalled(_ABSENT, request_id=error.request_id) from None
 
 
 class _Reading:

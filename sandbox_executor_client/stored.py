@@ -17,17 +17,16 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO, Final, Self
 
-from contracts.kube import EXECUTION_PLURAL, GROUP, VERSION
 from sandbox_executor_client.errors import (
     Corrupted,
     Forbidden,
     InvalidExecution,
-    NotFound,
     NotInstalled,
     Unavailable,
 )
 from sandbox_executor_client.execution import OutputInfo
 from sandbox_executor_client.kube import KubeApi
+from sandbox_executor_client.log_api import PAUSES_S, check_installed, subresource_path
 
 if TYPE_CHECKING:
     from anyio.from_thread import BlockingPortal
@@ -35,8 +34,6 @@ if TYPE_CHECKING:
 Fetch = Callable[[int], AsyncGenerator[bytes, None]]
 """The bytes of an output from an offset on."""
 MAX_READ_BYTES: Final = 64 * 1_048_576
-_GROUP_PATH: Final = f"/apis/subresources.{GROUP}"
-_PAUSE_S: Final = (0.1, 0.3, 1.0, 3.0, 10.0)
 _UNSAFE: Final = re.compile(r'[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069%\\:*?"<>|]')
 """Control characters, what turns the direction of text, and what Windows takes for something else."""
 _MAX_PART_BYTES: Final = 255
@@ -47,7 +44,7 @@ _ABSENT: Final = (
 
 def outputs_path(namespace: str, name: str) -> str:
     """Where the log API has them."""
-    return f"{_GROUP_PATH}/{VERSION}/namespaces/{namespace}/{EXECUTION_PLURAL}/{name}/outputs"
+    return subresource_path(namespace, name, "outputs")
 
 
 def safe_path(name: str) -> PurePosixPath:
@@ -94,10 +91,7 @@ async def _stream(api: KubeApi, path: str, query: dict[str, str]) -> AsyncGenera
     except NotInstalled as error:
         raise NotInstalled(_ABSENT, request_id=error.request_id) from None
     except Forbidden:
-        try:
-            await api.get(_GROUP_PATH)  # what is not there, nobody may read either
-        except NotFound as error:
-            raise NotInstalled(_ABSENT, request_id=error.request_id) from None
+        await check_installed(api, _ABSENT)
         raise
 
 
@@ -130,9 +124,9 @@ class AsyncStoredOutput(OutputInfo):
                     raise Unavailable(f"{self.name!r} ended after {read} of {self.size} bytes")
                 break
             except Unavailable:
-                if failures >= len(_PAUSE_S):
+                if failures >= len(PAUSES_S):
                     raise
-                await asyncio.sleep(_PAUSE_S[failures])
+                await asyncio.sleep(PAUSES_S[failures])
                 failures += 1
         if digest.hexdigest() != self.sha256:
             raise Corrupted(f"what came as {self.name!r} does not have the SHA-256 that the status says")

@@ -91,17 +91,21 @@ def _files(execution: Execution, status: Mapping[str, Any]) -> str:
 
 def _stored(status: Mapping[str, Any]) -> str:
     """What the object store has, where there is one and something for it."""
-    found = next((each for each in status.get("conditions") or [] if each.get("type") == "OutputsStored"), None)
+    found = _condition(status, "OutputsStored")
     return str(found.get("message") or "") if found is not None else ""
 
 
 def _told(status: Mapping[str, Any]) -> str:
     """What the Control Plane has heard, where there is one."""
-    found = next((each for each in status.get("conditions") or [] if each.get("type") == "Reported"), None)
+    found = _condition(status, "Reported")
     if found is None:
         return ""
     message = f", {found['message']}" if found.get("message") else ""
     return f"the Control Plane: {found.get('reason')}{message}"
+
+
+def _condition(status: Mapping[str, Any], kind: str) -> Mapping[str, Any] | None:
+    return next((each for each in status.get("conditions") or [] if each.get("type") == kind), None)
 
 
 def _tail(execution: Execution) -> list[str]:

@@ -12,11 +12,26 @@ from tests.fakes.executor import FakeExecutor
 from tests.integration.controller.apiserver import ApiServer, apply_crds, free_port
 from tests.integration.controller.cluster import NAMESPACE, TENANT, Cluster, Controller, grant_rights
 from tests.integration.controller.service import Service
+from tests.objects import TestStore, open_folder, run_s3
 
 _USER = "controller"
 POD_IP = "10.9.9.9"
 """Of replicas: an EndpointSlice holds no loopback address. ``Service`` looks at its port."""
 StartExecutor = Callable[..., Awaitable[FakeExecutor]]
+
+
+@pytest.fixture(params=["folder", "s3"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[TestStore]:
+    """Each kind of object store."""
+    with (open_folder if request.param == "folder" else run_s3)(tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+def s3(tmp_path: Path) -> Iterator[TestStore]:
+    """A real S3 server."""
+    with run_s3(tmp_path) as made:
+        yield made
 
 
 @pytest.fixture(scope="session")

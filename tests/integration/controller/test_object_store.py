@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -13,21 +13,9 @@ import pytest
 from controller.errors import SettingsError, StoreError, StoreNotFound
 from controller.object_store import ObjectStore, Place
 from controller.output_retention import OutputRetention
-from tests.objects import TestStore, open_folder, run_s3
+from tests.objects import TestStore
 
 MIB = 1_048_576
-
-
-@pytest.fixture(params=["folder", "s3"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[TestStore]:
-    with (open_folder if request.param == "folder" else run_s3)(tmp_path) as made:
-        yield made
-
-
-@pytest.fixture
-def s3(tmp_path: Path) -> Iterator[TestStore]:
-    with run_s3(tmp_path) as made:
-        yield made
 
 
 async def pieces(*content: bytes) -> AsyncIterator[bytes]:

@@ -5,8 +5,7 @@ import hashlib
 import json
 import socket
 import threading
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -18,7 +17,7 @@ from controller.report_tokens import ReportTokens
 from tests.integration.controller.cluster import Cluster, Controller, eventually
 from tests.integration.controller.test_way import find_condition
 from tests.integration.executor.running import RunningExecutor, open_directory, run_executor
-from tests.objects import TestStore, open_folder, run_s3
+from tests.objects import TestStore
 
 pytestmark = pytest.mark.sandbox
 
@@ -34,18 +33,6 @@ WRITES_20_MB = (
     "    return {'values': ['x' * 100] * 1000}\n"
 )
 STDOUT = (b"0123456789abcdef" * 1250 + b"\n") * 1000
-
-
-@pytest.fixture(params=["folder", "s3"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[TestStore]:
-    with (open_folder if request.param == "folder" else run_s3)(tmp_path) as made:
-        yield made
-
-
-@pytest.fixture
-def s3(tmp_path: Path) -> Iterator[TestStore]:
-    with run_s3(tmp_path) as made:
-        yield made
 
 
 class Site:

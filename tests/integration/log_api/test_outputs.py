@@ -21,19 +21,6 @@ _COMMAND = str(Path(sys.executable).with_name("sandbox-run"))
 MIB = 1_048_576
 
 
-@pytest.fixture
-def kubeconfig(cluster: Aggregated, tmp_path: Path) -> Path:
-    path = tmp_path / "kubeconfig"
-    cluster.server.write_kubeconfig(path, cluster.server.users[TENANT_USER])
-    return path
-
-
-@pytest.fixture
-async def client(kubeconfig: Path) -> AsyncIterator[AsyncClient]:
-    async with AsyncClient(OWN, kubeconfig=str(kubeconfig)) as opened:
-        yield opened
-
-
 async def add(cluster: Aggregated, name: str, namespace: str = OWN, **outputs: bytes) -> str:
     """An Execution that has ended with these outputs, which are in the store; its uid."""
     made = await cluster.create(name, namespace)

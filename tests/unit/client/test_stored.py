@@ -36,13 +36,13 @@ async def test_it_is_read_whole() -> None:
 
 
 async def test_a_broken_connection_is_taken_up_where_it_broke(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stored_module, "_PAUSE_S", (0.0, 0.0))
+    monkeypatch.setattr(stored_module, "PAUSES_S", (0.0, 0.0))
     output = make(CONTENT[:5000], Unavailable("broke"), CONTENT[5000:])
     assert await output.read() == CONTENT
 
 
 async def test_it_is_given_up_after_some_tries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stored_module, "_PAUSE_S", (0.0, 0.0))
+    monkeypatch.setattr(stored_module, "PAUSES_S", (0.0, 0.0))
     with pytest.raises(Unavailable, match="down"):
         await make(*[Unavailable("down")] * 3).read()
     with pytest.raises(Unavailable, match="ended after 5 of 10240 bytes"):
