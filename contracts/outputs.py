@@ -4,6 +4,7 @@ An executor has no credentials of the object store. It says what it has, is give
 sends the bytes there; what it names in its result is what it has sent.
 """
 
+from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -19,12 +20,21 @@ SHA256_PATTERN: Final = "^[0-9a-f]{64}$"
 OUTPUTS_VARIABLES: Final = ("OUTPUT_OBJECT_BYTES", "OUTPUT_TOTAL_BYTES")
 """By which an executor learns that there is a store: the most of one object, and of all of one execution."""
 
+
 OutputName = Annotated[str, Field(min_length=1, max_length=MAX_NAME_LENGTH)]
 Sha256 = Annotated[str, Field(pattern=SHA256_PATTERN)]
 MissingReason = Literal[
     "OutputTooLarge", "TooManyOutputs", "StoreUnavailable", "UploadRefused", "UploadTimedOut", "UploadStopped"
 ]
 """Why some of it is not in the store."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutputLimits:
+    """Bytes of one object, and of all of one attempt. The executor and the controller both hold an attempt to them."""
+
+    object_bytes: int
+    total_bytes: int
 
 
 def is_empty(value: Any) -> bool:

@@ -16,6 +16,7 @@ import uvicorn
 from kubernetes.aio.client import Configuration
 from starlette.types import ASGIApp
 
+from contracts.outputs import OutputLimits
 from controller.artifacts import Artifacts
 from controller.clients.executor import ExecutorClient
 from controller.clients.kube import KubeClient
@@ -46,7 +47,7 @@ from controller.server import InternalApi
 from controller.settings import Settings, TokenFile
 from controller.silence import SilentPods
 from controller.tracing import Tracer
-from controller.uploads import LocalObjects, LocalSigner, OutputLimits, Uploads
+from controller.uploads import LocalObjects, LocalSigner, Uploads
 from controller.watches import Watches
 from controller.witness import Witness
 from controller.writer import StatusWriter

@@ -17,7 +17,7 @@ from urllib.parse import urlencode
 from contracts import bounds
 from contracts.control_plane_api import ResultReport
 from contracts.execution import StatusOutput
-from contracts.outputs import OutputMetadata, OutputsMissing, Upload, UploadAnswer, UploadRequest
+from contracts.outputs import OutputLimits, OutputMetadata, OutputsMissing, Upload, UploadAnswer, UploadRequest
 from controller import names
 from controller.errors import StoreError, UploadRefused
 from controller.facts import OutputsSeen
@@ -33,14 +33,6 @@ _LOOK_S: Final = 8.0
 _LOOKS_AT_A_TIME: Final = 16
 _NAMED: Final = 5
 logger = get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class OutputLimits:
-    """Bytes of one object, and of all of one attempt."""
-
-    object_bytes: int = bounds.OUTPUT_OBJECT_BYTES
-    total_bytes: int = bounds.OUTPUT_TOTAL_BYTES
 
 
 class LocalSigner:

@@ -19,6 +19,7 @@ from contracts.outputs import (
     MAX_NAME_LENGTH,
     RETURN_VALUE,
     MissingReason,
+    OutputLimits,
     OutputMetadata,
     OutputsMissing,
 )
@@ -34,14 +35,6 @@ _MAYBE_LARGE: Final = bounds.STATUS_RETURN_VALUE_BYTES // 8
 """A return value that came in fewer bytes has fewer than the status keeps, however its numbers are written."""
 
 Pieces = Callable[[], Iterator[bytes]]
-
-
-@dataclass(frozen=True)
-class OutputLimits:
-    """Bytes of one object, and of all of one execution."""
-
-    object_bytes: int
-    total_bytes: int
 
 
 @dataclass(frozen=True)

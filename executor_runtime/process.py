@@ -24,6 +24,7 @@ import structlog
 import uvicorn
 
 from contracts.control_plane_api import ExitReason
+from contracts.outputs import OutputLimits
 from executor_runtime import VERSION, privileges
 from executor_runtime.api import Api, build_app
 from executor_runtime.clock import SYSTEM_CLOCK
@@ -32,7 +33,6 @@ from executor_runtime.errors import StartError
 from executor_runtime.lifecycle import ERROR_EXIT_CODE, SIGINT_EXIT_CODE, SIGTERM_EXIT_CODE, Identity, Lifecycle
 from executor_runtime.logs import configure_logs
 from executor_runtime.metrics import Metrics
-from executor_runtime.outputs import OutputLimits
 from executor_runtime.protocol import BoundedProtocol
 from executor_runtime.queue import Queue
 from executor_runtime.records import Records

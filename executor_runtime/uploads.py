@@ -20,10 +20,18 @@ from contracts import bounds
 from contracts.control_plane_api import uploads_path
 from contracts.control_plane_retry import Outcome, judge_status
 from contracts.executor_api import ExecutionResult
-from contracts.outputs import MissingReason, OutputMetadata, OutputsMissing, Upload, UploadAnswer, UploadRequest
+from contracts.outputs import (
+    MissingReason,
+    OutputLimits,
+    OutputMetadata,
+    OutputsMissing,
+    Upload,
+    UploadAnswer,
+    UploadRequest,
+)
 from executor_runtime.clock import Clock
 from executor_runtime.control_plane import Call, ControlPlane
-from executor_runtime.outputs import Missing, OutputLimits, Source, gather
+from executor_runtime.outputs import Missing, Source, gather
 from executor_runtime.sandbox import Output
 from executor_runtime.workspace import Workspace
 

@@ -54,15 +54,20 @@ def parse_options(query: Mapping[str, str]) -> LogOptions:
     follow = _BOOLEANS.get(query.get("follow", "false").lower())
     if follow is None:
         raise bad_request(f"follow={query['follow']!r} is not known: write true or false")
-    limit = _number(query, "limitBytes", smallest=1)
+    limit = parse_number(query, "limitBytes", smallest=1)
     start = Cursor(
-        attempt=_number(query, "attempt", smallest=1, largest=MAX_ATTEMPT) or 0,
-        position=Position(_number(query, "stdoutOffset") or 0, _number(query, "stderrOffset") or 0),
+        attempt=parse_number(query, "attempt", smallest=1, largest=MAX_ATTEMPT) or 0,
+        position=Position(parse_number(query, "stdoutOffset") or 0, parse_number(query, "stderrOffset") or 0),
     )
     return LogOptions(follow, stream, limit, start)
 
 
-def _number(query: Mapping[str, str], name: str, *, smallest: int = 0, largest: int = MAX_INT64) -> int | None:
+def parse_number(query: Mapping[str, str], name: str, *, smallest: int = 0, largest: int = MAX_INT64) -> int | None:
+    """A parameter that is a whole number; None when it is not there.
+
+    Raises:
+        StatusError: 400; says what to write instead.
+    """
     text = query.get(name)
     if text is None:
         return None

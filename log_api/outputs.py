@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from contracts.bounds import MAX_INT64
 from contracts.execution import StatusOutput
 from contracts.outputs import MAX_NAME_LENGTH
 from controller import names
@@ -17,6 +16,7 @@ from controller.object_store import ObjectStore
 from log_api.errors import StatusError, bad_request, unavailable
 from log_api.executions import View
 from log_api.group import GROUP_VERSION, OUTPUTS_KIND
+from log_api.options import parse_number
 
 _KNOWN: Final = ("name", "offset")
 _IGNORED: Final = frozenset({"timeout", "pretty"})
@@ -45,10 +45,7 @@ def parse_output_options(query: Mapping[str, str]) -> OutputOptions | None:
         return None
     if not 1 <= len(query["name"]) <= MAX_NAME_LENGTH:
         raise bad_request(f"name has 1 to {MAX_NAME_LENGTH} characters, as in status.outputs")
-    text = query.get("offset", "0")
-    if not (text.isascii() and text.isdigit() and len(text) <= 19 and int(text) <= MAX_INT64):
-        raise bad_request(f"offset={text!r} is not valid: write a whole number of bytes")
-    return OutputOptions(query["name"], int(text))
+    return OutputOptions(query["name"], parse_number(query, "offset") or 0)
 
 
 def list_outputs(view: View) -> dict[str, Any]:

@@ -78,10 +78,7 @@ def _size(size: int, truncated: bool) -> str:
 
 
 async def _save(target: Target, name: str, files: Sequence[str], directory: Path) -> None:
-    async with progress("asking the cluster") as say, target.client() as client:
-        saved = await _save_all(client, await client.get(name), directory, say, files)
-    for path in saved:
-        output.say(f"saved {path}")
+    await _save_all(target, await _get(target, name), files, directory)
 
 
 async def save_outputs(target: Target, execution: Execution, directory: Path) -> None:
@@ -94,14 +91,18 @@ async def save_outputs(target: Target, execution: Execution, directory: Path) ->
     if not execution.outputs:
         output.say(_why_none(execution))
         return
+    await _save_all(target, execution, (), directory)
+
+
+async def _save_all(target: Target, execution: Execution, files: Sequence[str], directory: Path) -> None:
     async with progress("asking the cluster") as say, target.client() as client:
-        saved = await _save_all(client, execution, directory, say)
+        saved = await _fetch(client, execution, files, directory, say)
     for path in saved:
         output.say(f"saved {path}")
 
 
-async def _save_all(
-    client: AsyncClient, execution: Execution, directory: Path, say: Say, files: Sequence[str] = ()
+async def _fetch(
+    client: AsyncClient, execution: Execution, files: Sequence[str], directory: Path, say: Say
 ) -> list[Path]:
     wanted = _choose(client, execution, files)
     if not wanted:

@@ -10,10 +10,10 @@ import pytest
 from aiohttp import web
 
 from contracts.executor_api import ExecutionMetrics, ExecutionResult
+from contracts.outputs import OutputLimits
 from executor_runtime.artifacts import collect
 from executor_runtime.clock import SYSTEM_CLOCK
 from executor_runtime.control_plane import ControlPlane
-from executor_runtime.outputs import OutputLimits
 from executor_runtime.sandbox import Output
 from executor_runtime.secret import Redactor, Token
 from executor_runtime.uploads import Ended, Uploader

@@ -11,11 +11,11 @@ import pytest
 
 from contracts import bounds
 from contracts.control_plane_api import ResultReport
-from contracts.outputs import OutputMetadata, OutputsMissing, UploadRequest
+from contracts.outputs import OutputLimits, OutputMetadata, OutputsMissing, UploadRequest
 from controller.errors import StoreError, UploadRefused
 from controller.object_store import ObjectStore, Place
 from controller.tracking import Tracked
-from controller.uploads import LOCAL_PATH, URL_LIFETIME_S, LocalSigner, OutputLimits, Uploads
+from controller.uploads import LOCAL_PATH, URL_LIFETIME_S, LocalSigner, Uploads
 from tests.unit.controller.builders import NOW, make_execution, make_report
 
 LIMITS = OutputLimits(object_bytes=1000, total_bytes=2500)

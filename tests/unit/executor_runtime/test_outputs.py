@@ -10,8 +10,9 @@ import pytest
 
 from contracts import bounds
 from contracts.executor_api import ExecutionMetrics, ExecutionResult
+from contracts.outputs import OutputLimits
 from executor_runtime.artifacts import collect
-from executor_runtime.outputs import Missing, OutputLimits, Source, gather, has_any
+from executor_runtime.outputs import Missing, Source, gather, has_any
 from executor_runtime.sandbox import Output, Overflow
 from executor_runtime.sandbox.drain import Drain
 from executor_runtime.workspace import Workspace, Workspaces
