@@ -166,7 +166,7 @@ class ExecutorPoolSpec(KubeModel):
 
 
 class PoolContainer(KubeModel):
-    """One run of an executor container: running, or ended and not yet told to the Control Plane."""
+    """One run of an executor container: running, or the last of its pod that has ended, or one whose end is untold."""
 
     pod_name: str = Field(description="Its pod.")
     pod_uid: str = Field(description="The uid of that pod.")

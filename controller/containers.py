@@ -12,12 +12,14 @@ from typing import Final, Literal
 
 from contracts.control_plane_api import ContainerExited, ExitReason
 from contracts.pool import MAX_STATUS_CONTAINERS, PoolContainer
-from controller.resources import Pod, Pool
+from controller.resources import Pod, Pool, TerminatedContainer
 from controller.termination import LOST, Termination, classify, removed
 
 Heard = Literal["Ready", "Exited"]
 _KUBELET_DELAY: Final = timedelta(seconds=30)
 """How much longer than a pod's grace period a busy kubelet may take to end it."""
+_LONG_AGO: Final = timedelta(minutes=10)
+"""Longer than any change of leaders: an end before that was told, and is not looked into."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +57,18 @@ class Run:
             return self.reported != "Exited"
         return self.ready is not None and self.reported is None
 
+    @property
+    def settled(self) -> bool:
+        """Whether it has ended, and the Control Plane has heard of that."""
+        return self.exit is not None and not self.untold
+
 
 class ContainerRuns:
-    """Runs that go on and, where somebody tells a Control Plane (``relays``), runs whose end is still to be told."""
+    """Runs that go on and, where somebody tells a Control Plane (``relays``), how runs ended.
+
+    Of each pod that is there the last end stays, also when it is told: by that a controller that has just started
+    knows of an end that its predecessor was not able to write down.
+    """
 
     def __init__(self, now: Callable[[], datetime]) -> None:
         self._now = now
@@ -81,7 +92,7 @@ class ContainerRuns:
 
     def rows(self, pool: str) -> list[PoolContainer] | None:
         """The runs of a pool, for its status."""
-        mine = sorted((run for run in self._runs.values() if run.pool == pool), key=lambda run: run.key)
+        mine = sorted((run for run in self._runs.values() if run.pool == pool), key=lambda run: (run.settled, run.key))
         return [_to_row(run) for run in mine[:MAX_STATUS_CONTAINERS]] or None
 
     def restore(self, pool: Pool) -> None:
@@ -102,8 +113,7 @@ class ContainerRuns:
         self._seen.add(pod.uid)
         ended = pod.terminated
         if ended is not None and ended.container_id and self._last_ended.get(pod.uid) != ended.container_id:
-            # Whoever has just started cannot know whether an end before the present run was told: it was long ago.
-            self._see_end(pod, ended.container_id, new=not (first and pod.running))
+            self._see_end(pod, ended.container_id, new=not (first and pod.running) or self._is_untold(ended))
         if pod.finished or (ended is not None and not ended.container_id and not pod.running):
             for run in self._open_of(pod.uid):
                 self._close(run, _how(pod, run.container_id))
@@ -118,12 +128,15 @@ class ContainerRuns:
         if pod is not None:
             self._seen.discard(pod.uid)
             self._last_ended.pop(pod.uid, None)
+            self._forget_settled(pod.uid)
 
     def listed(self, uids: Collection[str]) -> None:
         """All pods that there are: the runs of others have ended while nobody looked."""
         for run in self._open():
             if run.pod_uid not in uids:
                 self._close(run, LOST)
+        for uid in [uid for uid in self._of_pod if uid not in uids]:
+            self._forget_settled(uid)
 
     def give_up(self, pods: Iterable[Pod], now: datetime) -> None:
         """Ends the runs of pods that should be gone by now: whoever ran them, their node, is not there."""
@@ -144,9 +157,15 @@ class ContainerRuns:
     def told(self, run: Run, what: Heard) -> None:
         """The Control Plane has heard of it."""
         run.reported = what
-        if what == "Exited":
+        if what == "Exited" and (
+            run.pod_uid not in self._seen or self._last_ended.get(run.pod_uid) != run.container_id
+        ):
             self._forget(run)
         self.changed(run.pool)
+
+    def _is_untold(self, ended: TerminatedContainer) -> bool:
+        """Of an end before the present run that no status names: whether that is because nobody was there."""
+        return self.relays and ended.finished is not None and self._now() - ended.finished < _LONG_AGO
 
     def _see_end(self, pod: Pod, container_id: str, *, new: bool) -> None:
         run = self._runs.get(f"{pod.uid}/{container_id}")
@@ -179,6 +198,7 @@ class ContainerRuns:
     def _close(self, run: Run, how: Termination) -> None:
         if run.exit is not None:
             return
+        self._forget_settled(run.pod_uid)
         run.exit = Exit(self._now(), how.exit_code, how.exit_reason, how.message)
         self._last_ended[run.pod_uid] = run.container_id
         if not self.relays:
@@ -194,6 +214,11 @@ class ContainerRuns:
         mine.pop(run.key, None)
         if not mine:
             self._of_pod.pop(run.pod_uid, None)
+
+    def _forget_settled(self, uid: str) -> None:
+        for run in [run for run in self._of_pod.get(uid, {}).values() if run.settled]:
+            self._forget(run)
+            self.changed(run.pool)
 
     def _tell(self, run: Run) -> None:
         for listener in self.listeners:

@@ -132,7 +132,7 @@ def test_without_a_control_plane_a_run_is_forgotten_when_it_has_ended() -> None:
     assert seen.runs.rows("default") is None
 
 
-def test_with_one_it_is_kept_until_its_end_is_told() -> None:
+def test_with_one_it_is_kept_until_its_end_is_told_and_its_pod_is_gone() -> None:
     seen = Seen()
     seen.runs.see(running(), ready=True)
     seen.runs.see(running(state=ended()), ready=False)
@@ -143,6 +143,32 @@ def test_with_one_it_is_kept_until_its_end_is_told() -> None:
     seen.runs.told(run, "Ready")
     assert run.untold
     seen.runs.told(run, "Exited")
+    [row] = seen.runs.rows("default") or []
+    assert (row.container_id, row.reported) == ("a", "Exited")
+    seen.runs.lose("pod-1", running(state=ended()))
+    assert seen.runs.rows("default") is None
+
+
+def test_one_whose_pod_has_gone_is_kept_until_its_end_is_told() -> None:
+    seen = Seen()
+    seen.runs.see(running(), ready=True)
+    seen.runs.lose("pod-1", running())
+    [run] = seen.runs
+    seen.runs.told(run, "Ready")
+    assert seen.runs.rows("default") is not None
+    seen.runs.told(run, "Exited")
+    assert seen.runs.rows("default") is None
+
+
+def test_of_each_pod_only_the_last_end_stays_and_none_of_a_pod_that_a_list_lacks() -> None:
+    seen = Seen()
+    for number, name in enumerate("abc"):
+        seen.runs.see(running(name, number), ready=True)
+        seen.runs.see(running(name, number, state=ended(name)), ready=False)
+        for run in seen.runs:
+            seen.runs.told(run, "Exited")
+        assert [row.container_id for row in seen.runs.rows("default") or []] == [name]
+    seen.runs.listed(set())
     assert seen.runs.rows("default") is None
 
 
@@ -178,11 +204,55 @@ def test_the_next_controller_notices_what_ended_while_none_was_there() -> None:
     assert restarted.words == ["a oom_killed 137", "b ready"]
 
 
+def restarted(ago: timedelta) -> Pod:
+    """Its first run ended some time ago, its second goes on."""
+    return running("b", 1, lastState=ended("a", **OOM, finishedAt=(NOW - ago).strftime("%Y-%m-%dT%H:%M:%SZ")))
+
+
 def test_an_end_from_long_ago_is_no_news_for_a_controller_that_has_just_started() -> None:
     seen = Seen()
-    seen.runs.see(running("b", 1, lastState=ended("a", **OOM)), ready=True)
-    seen.runs.see(running("b", 1, lastState=ended("a", **OOM)), ready=True)
+    seen.runs.see(restarted(timedelta(minutes=11)), ready=True)
+    seen.runs.see(restarted(timedelta(minutes=11)), ready=True)
     assert seen.words == ["b ready"]
+
+
+def test_an_end_that_no_predecessor_was_able_to_write_down_is_told() -> None:
+    """It became ready and ended, and its pod's next run began, all while the API server took no status of a pool."""
+    seen = Seen()
+    for _ in range(2):
+        seen.runs.see(restarted(timedelta(minutes=1)), ready=True)
+    assert seen.words == ["a oom_killed 137", "b ready"]
+    assert [row.container_id for row in seen.runs.rows("default") or []] == ["a", "b"]
+
+
+def test_an_end_that_a_predecessor_has_told_is_not_told_again() -> None:
+    first = Seen()
+    first.runs.see(running(), ready=True)
+    first.runs.see(restarted(timedelta(minutes=1)), ready=True)
+    for run in first.runs:
+        first.runs.told(run, "Exited" if run.exit else "Ready")
+    second = restore(first.runs.rows("default"))
+    second.runs.see(restarted(timedelta(minutes=1)), ready=True)
+    assert second.words == []
+
+
+def test_without_a_control_plane_an_end_before_the_present_run_is_no_news() -> None:
+    seen = Seen(relays=False)
+    seen.runs.see(restarted(timedelta(minutes=1)), ready=True)
+    assert seen.words == ["b ready"]
+
+
+def test_a_node_that_was_lost_is_not_lost_again_for_the_next_controller() -> None:
+    first = Seen()
+    pod = replace(running(), deleting=True, gone_by=NOW)
+    first.runs.see(pod, ready=True)
+    first.runs.give_up([pod], NOW + timedelta(seconds=31))
+    [run] = first.runs
+    first.runs.told(run, "Exited")
+    second = restore(first.runs.rows("default"))
+    second.runs.see(pod, ready=True)
+    second.runs.give_up([pod], NOW + timedelta(seconds=32))
+    assert second.words == []
 
 
 def test_a_run_is_named_without_the_runtime() -> None:
