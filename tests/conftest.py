@@ -3,6 +3,10 @@
 import signal
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("calm", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("calm")  # a busy machine may take long for one; ``make fuzz`` looks for new ones
 
 
 def pytest_configure() -> None:

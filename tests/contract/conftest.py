@@ -22,7 +22,7 @@ def executor() -> Iterator[RunningExecutor]:
 def client(executor: RunningExecutor) -> Iterator[httpx.Client]:
     """One that shows the token."""
     authorized = {"Authorization": f"Bearer {TOKEN}"}
-    with httpx.Client(base_url=executor.url, headers=authorized, timeout=30, trust_env=False) as made:
+    with httpx.Client(base_url=executor.url, headers=authorized, timeout=200, trust_env=False) as made:
         yield made
 
 

@@ -9,14 +9,30 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
-ANSWER_TIMEOUT_S = 60.0
+ANSWER_TIMEOUT_S = 200.0
+JOB_TIMEOUT_S = 60
+TRIES = 3
+_T = TypeVar("_T")
+
+
+def best(make: Callable[[], _T], is_good: Callable[[_T], bool]) -> _T:
+    """The first of up to three that is good, else the third.
+
+    For how soon something can be: others use the machine too, and may have it for seconds. What must be so whatever
+    the machine does is for ``make`` to assert, each time.
+    """
+    for _ in range(TRIES - 1):
+        found = make()
+        if is_good(found):
+            return found
+    return make()
 
 
 class Driver:
@@ -52,12 +68,12 @@ class Driver:
         self._answers.put({"ended": True})
 
     def run(self, code: str, **fields: Any) -> SimpleNamespace:
-        """Runs one job (fields as of ``Job``; ``timeout_s`` is 20 unless told) and waits for it."""
+        """Runs one job (fields as of ``Job``; ``timeout_s`` is ``JOB_TIMEOUT_S`` unless told) and waits for it."""
         return self.run_all([{"code": code, **fields}])[0]
 
     def run_all(self, jobs: Sequence[dict[str, Any]]) -> list[SimpleNamespace]:
         """Runs the jobs at the same time; answers in their order."""
-        numbers = [self._send({"kind": "run", "timeout_s": 20, **job}) for job in jobs]
+        numbers = [self._send({"kind": "run", "timeout_s": JOB_TIMEOUT_S, **job}) for job in jobs]
         answers = self._receive(len(numbers))
         return [SimpleNamespace(**answers[number]) for number in numbers]
 

@@ -29,7 +29,7 @@ PROGRAMS = 1
 AHEAD = 1 + 5 * (WARM + PROGRAMS)
 """Processes that run ahead of any job: the fork server; and for each sandbox its keeper, bwrap, the holder, process 1,
 and the user's."""
-EXIT_S = 5.0
+EXIT_S = 60.0
 """A process that ends has closed its descriptors, by which that is seen, before the kernel takes it from the table."""
 LEVELS: dict[str, IsolationLevel] = {"full": "full", "reduced": "reduced"}
 
@@ -99,8 +99,9 @@ def held() -> dict[str, Any]:
     with open("/proc/self/statm") as file:
         resident_pages = int(file.read().split()[1])
     with open("/proc/self/mounts") as file:
-        # bwrap builds a sandbox on /tmp, and workspaces lie below it; elsewhere others may mount meanwhile.
-        mounts = sum(line.split()[1].startswith("/tmp") for line in file)
+        # bwrap builds a sandbox in /tmp, and workspaces lie below our root; elsewhere others may mount meanwhile.
+        ours = "/tmp/newroot", "/tmp/oldroot", sys.argv[2]
+        mounts = sum(line.split()[1].startswith(ours) for line in file)
     return {
         "descriptors": len(os.listdir("/proc/self/fd")),
         "children": count_children(),
@@ -111,6 +112,7 @@ def held() -> dict[str, Any]:
 
 async def run(sandbox: Sandbox, workspaces: Workspaces, request: dict[str, Any]) -> dict[str, Any]:
     cancel_after_s = request.pop("cancel_after_s", None)
+    cancel_at_file = request.pop("cancel_at_file", None)
     interrupt_after_s = request.pop("interrupt_after_s", None)
     session = request.pop("session", None)
     brief = request.pop("brief", False)
@@ -125,8 +127,11 @@ async def run(sandbox: Sandbox, workspaces: Workspaces, request: dict[str, Any])
     )
     cancelled = asyncio.Event()
     loop = asyncio.get_running_loop()
+    timing = Timing(cancelled, job.timeout_s)
     if cancel_after_s is not None:
-        loop.call_later(cancel_after_s, cancelled.set)
+        loop.call_later(cancel_after_s, timing.cancel)
+    if cancel_at_file is not None:
+        timing.cancel_at(workspace.path / cancel_at_file)
     before = artifacts.snapshot(workspace)
     task = asyncio.ensure_future(sandbox.run(job, cancelled))
     if interrupt_after_s is not None:
@@ -136,10 +141,51 @@ async def run(sandbox: Sandbox, workspaces: Workspaces, request: dict[str, Any])
     except asyncio.CancelledError:
         return {"interrupted": True}
     else:
-        return measured(raw) if brief else described(job, raw, workspace, before)
+        times = timing.take()
+        return times | (measured(raw) if brief else described(job, raw, workspace, before))
     finally:
+        timing.close()
         if not session:
             workspaces.remove(workspace)
+
+
+class Timing:
+    """When this process did what a run waits for: a machine that stands still does not count as the sandbox's time."""
+
+    def __init__(self, cancelled: asyncio.Event, timeout_s: float) -> None:
+        self._cancelled, self._loop = cancelled, asyncio.get_running_loop()
+        self._cancelled_at: float | None = None
+        self._late_s = 0.0
+        self._due_at = self._loop.time() + timeout_s
+        self._timer = self._loop.call_at(self._due_at, self._note)
+        self._looking: asyncio.TimerHandle | None = None
+
+    def cancel(self) -> None:
+        """Now."""
+        self._cancelled_at = self._loop.time()
+        self._cancelled.set()
+
+    def cancel_at(self, file: Path) -> None:
+        """As soon as there is this file."""
+        if file.exists():
+            self.cancel()
+        else:
+            self._looking = self._loop.call_later(0.005, self.cancel_at, file)
+
+    def take(self) -> dict[str, Any]:
+        """``cancelled_s`` ago it was cancelled; a timer of this loop that was due with the timeout came ``late_s``."""
+        if self._cancelled_at is None:
+            return {"late_s": self._late_s}
+        return {"late_s": self._late_s, "cancelled_s": self._loop.time() - self._cancelled_at}
+
+    def close(self) -> None:
+        """Ends what waits."""
+        self._timer.cancel()
+        if self._looking is not None:
+            self._looking.cancel()
+
+    def _note(self) -> None:
+        self._late_s = self._loop.time() - self._due_at
 
 
 def exchange(workspace: Workspace, by: str) -> Workspace:

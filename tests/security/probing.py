@@ -31,7 +31,7 @@ async def main():
     except SandboxError as error:
         return {"error": str(error)}
     workspace = workspaces.create("x")
-    job = Job("x", "python", "def handler(event): return 'ran'", workspace, 10)
+    job = Job("x", "python", "def handler(event): return 'ran'", workspace, 60)
     run = await Sandbox(found).run(job, asyncio.Event())
     workspaces.remove(workspace)
     return {"level": found.level, "shortfall": found.shortfall, "returned": (run.returned or b"").decode()}
@@ -59,7 +59,7 @@ def probed(
     """
     inner = [*around, python, "-c", PROBE, mode, str(place)]
     argv = [*before, sys.executable, "-c", DROP, str(place), *inner]
-    done = subprocess.run(argv, capture_output=True, text=True, cwd=REPOSITORY, timeout=60)
+    done = subprocess.run(argv, capture_output=True, text=True, cwd=REPOSITORY, timeout=200)
     assert done.returncode == 0, done.stderr
     answer: dict[str, str] = json.loads(done.stdout)
     return answer

@@ -88,7 +88,7 @@ SHELL_SMOKE = (
 
 def run(*command: str, confined: bool = True) -> subprocess.CompletedProcess[str]:
     prefix = [sys.executable, "-m", "tests.security.under_profile"] if confined else []
-    return subprocess.run([*prefix, *command], cwd=REPOSITORY, capture_output=True, text=True, timeout=60)
+    return subprocess.run([*prefix, *command], cwd=REPOSITORY, capture_output=True, text=True, timeout=200)
 
 
 SMOKES = {

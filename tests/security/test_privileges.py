@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,7 @@ pytestmark = [pytest.mark.sandbox, pytest.mark.usefixtures("_root")]
 REPOSITORY = Path(__file__).parents[2]
 PROGRAM = """
 import sys
+import tempfile
 from pathlib import Path
 from executor_runtime.privileges import drop_or_refuse, set_non_dumpable
 from executor_runtime.sandbox import PrivilegesError
@@ -44,15 +46,15 @@ def _root() -> None:
 @pytest.fixture
 def place() -> Iterator[Path]:
     """A directory that every user may reach; pytest's own is root's alone."""
-    path = Path("/tmp", f"privileges-{os.getpid()}")
-    path.mkdir(mode=0o755)
+    path = Path(tempfile.mkdtemp(prefix="privileges-", dir="/tmp"))
+    path.chmod(0o755)
     yield path
     shutil.rmtree(path)
 
 
 def start(code: str, *directories: Path, cwd: Path = REPOSITORY) -> subprocess.CompletedProcess[str]:
     argv = [sys.executable, "-c", PROGRAM + code, *map(str, directories)]
-    return subprocess.run(argv, capture_output=True, text=True, cwd=cwd, timeout=60)
+    return subprocess.run(argv, capture_output=True, text=True, cwd=cwd, timeout=200)
 
 
 def test_root_becomes_unprivileged_for_good(place: Path) -> None:

@@ -20,7 +20,7 @@ _MEMORY: Final = "1200M"
 _MARK: Final = "RESULT "
 
 
-def run_in_kernel(module: str, directory: Path, timeout_s: float = 180) -> dict[str, Any]:
+def run_in_kernel(module: str, directory: Path, timeout_s: float = 600) -> dict[str, Any]:
     """Boots the kernel, runs ``python -m MODULE`` in it as in a container, and takes the object that it prints.
 
     ``directory`` holds the kernel's memory while it runs. What the module finds is what ``usermode_init.sh`` sets up:

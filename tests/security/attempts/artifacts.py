@@ -235,9 +235,9 @@ LISTED: Final = (
         "artifacts/many",
         "python",
         MANY,
-        any_of(listed("d", 10_000), swelled, late(30)),
+        any_of(listed("d", 10_000), swelled, late(100)),
         without=("artifact_bounds",),
-        request={"timeout": 30, "limits": {"workspace_entries": 200_000}},
+        request={"timeout": 100, "limits": {"workspace_entries": 200_000}},
     ),
     Attempt(
         "artifacts/long-paths", "python", LONG_PATHS, any_of(_lists_too_long, swelled), without=("artifact_bounds",)
@@ -250,7 +250,7 @@ REMOVED: Final = (
         "artifacts/deep",
         "python",
         DEEP.replace("LEVELS", "10_000"),
-        any_of(workspace_stays, late(10)),
+        any_of(workspace_stays, late(30)),
         without=("disk_watch", "removal"),
     ),
     Attempt("artifacts/closed", "shell", CLOSED, workspace_stays, without=("removal",)),

@@ -15,7 +15,7 @@ from tests.security.attempts.snippets import calls, returned_any_of
 if TYPE_CHECKING:
     from tests.security.attempts.world import World
 
-_FEW: Final = {"limits": {"processes": 32}, "timeout": 3}
+_FEW: Final = {"limits": {"processes": 32}, "timeout": 5}
 _SHORT: Final = {"timeout": 2}
 
 FORK_SHELL: Final = """
@@ -312,7 +312,7 @@ QUOTAS: Final = (
         "bombs/pipes",
         "python",
         PIPES,
-        late(10),
+        late(30),
         unproved="what bounds the pages in all pipes of a uid is the kernel (pipe-user-pages-soft); the executor and "
         "the honest execution beside it must live with the smallest pipes, which is what is tried",
     ),
@@ -329,7 +329,7 @@ TIME: Final = (
         CPU_LIMIT,
         lived_for(2.5),
         without=("limits",),
-        request={"limits": {"cpu_seconds": 1}, "timeout": 15},
+        request={"limits": {"cpu_seconds": 1}, "timeout": 90},
     ),
     Attempt("bombs/spin", "python", SPIN, late(2), without=("timeout",), request=_SHORT),
     Attempt("bombs/spin-in-node", "javascript", SPIN_NODE, late(2), without=("timeout",), request=_SHORT),

@@ -2,35 +2,44 @@
 
 from typing import TYPE_CHECKING, Final
 
-from tests.security.attempts.effects import lived_for
+from tests.security.attempts.effects import HELD, held
 from tests.security.attempts.model import Attempt, Outcome
-from tests.security.attempts.snippets import Effect, calls, returned_any_of
+from tests.security.attempts.snippets import EVENT, FACTS, calls, returned_any_of
 
 if TYPE_CHECKING:
     from tests.security.attempts.world import World
 
 MIB: Final = 2**20
-_SMALL: Final = {"limits": {"memory_bytes": 64 * MIB}, "timeout": 8}
-_DISK: Final = {"limits": {"workspace_bytes": 10 * MIB}, "timeout": 8}
-_HELD_S: Final = 2.5
-"""So long must memory be held to count as more than a moment."""
+_TIMEOUT_S: Final = 60
+_SMALL: Final = {"limits": {"memory_bytes": 64 * MIB}, "timeout": _TIMEOUT_S}
+_DISK: Final = {"limits": {"workspace_bytes": 10 * MIB}, "timeout": _TIMEOUT_S}
 
-_HOLD: Final = f"import os, time\nMIB, HELD_S = {MIB}, {_HELD_S}\n"
+_HOLD: Final = f"""
+import os, time
+MIB = {MIB}
+def hold(event):
+    # Longer than a moment: what is to be ended is ended long before, how busy the machine may be.
+    time.sleep(event["hold_s"])
+    print("{HELD}", flush=True)
+"""
 
 MEMORY_ONE: Final = (
     _HOLD
     + """
 def handler(event):
     kept = [os.urandom(MIB) * 4 for _ in range(50)]
-    time.sleep(HELD_S)
+    hold(event)
 """
 )
 
-MEMORY_NODE: Final = f"""
+MEMORY_NODE: Final = (
+    EVENT
+    + f"""
 const kept = []
 for (let number = 0; number < 50; number++) kept.push(Buffer.alloc(4 * {MIB}, number + 1))
-setTimeout(() => console.log(kept.length), {_HELD_S * 1000})
+setTimeout(() => console.log(kept.length === 50 ? '{HELD}' : ''), 1000 * event.hold_s)
 """
+)
 
 MEMORY_TREE: Final = (
     _HOLD
@@ -39,17 +48,21 @@ def handler(event):
     for _ in range(8):
         if os.fork() == 0:
             kept = os.urandom(MIB) * 25
-            time.sleep(HELD_S + 1)
+            time.sleep(event["hold_s"] + 1)
             os._exit(0)
-    time.sleep(HELD_S)
+    hold(event)
 """
 )
 
-MEMORY_SHELL: Final = f"""
+MEMORY_SHELL: Final = (
+    FACTS
+    + f"""
 fill() {{ head -c 25000000 /dev/zero | tr '\\0' x; }}
-for _ in 1 2 3 4 5 6; do (kept=$(fill); sleep {_HELD_S}) & done
+for _ in 1 2 3 4 5 6; do (kept=$(fill); sleep "$(fact hold_s)") & done
 wait
+echo '{HELD}'
 """
+)
 
 MEMORY_AT_ONCE: Final = """
 import mmap
@@ -82,7 +95,7 @@ def handler(event):
         files.append(os.memfd_create("kept"))
         for _ in range(40):
             os.write(files[-1], bytes(MIB))
-    time.sleep(HELD_S)
+    hold(event)
 """
 )
 
@@ -96,7 +109,7 @@ def handler(event):
         address = libc.shmat(call("shmget", 0, 40 * MIB, 0o1600), None, 0)
         ctypes.memset(address, 1, 40 * MIB)
         libc.shmdt(ctypes.c_void_p(address))
-    time.sleep(HELD_S)
+    hold(event)
 """
 )
 
@@ -110,19 +123,21 @@ def handler(event):
         kept.append(mmap.mmap(-1, 10 * MIB))
         kept[-1].write(bytes(10 * MIB))
         kept[-1].madvise(mmap.MADV_DONTNEED)
-    time.sleep(HELD_S)
+    hold(event)
 """
 )
 """Shared memory that no process has resident any more; it is there all the same (madvise(2))."""
 
-FILES_IN_MEMORY: Final = """
-import os, time
+FILES_IN_MEMORY: Final = (
+    _HOLD
+    + """
 def handler(event):
     for directory in ("/tmp", "/dev/shm"):
         for number in range(40_000):
             os.mknod(f"{directory}/{number}", 0o100600)
-    time.sleep(2)
+    hold(event)
 """
+)
 
 LOCKED: Final = """
 import ctypes
@@ -140,7 +155,7 @@ def handler(event):
     for number in range(40):
         with open(f".file-{number}", "wb") as file:
             file.write(os.urandom(MIB))
-    time.sleep(HELD_S)
+    hold(event)
 """
 )
 
@@ -154,16 +169,21 @@ def handler(event):
         os.unlink("file")
         kept[-1].write(os.urandom(2 * MIB))
         kept[-1].flush()
-    time.sleep(HELD_S)
+    hold(event)
 """
 )
 
-DISK_CLOSED: Final = """
+DISK_CLOSED: Final = (
+    FACTS
+    + f"""
+hold_s=$(fact hold_s)
 mkdir -p .closed/below
 for number in $(seq 40); do head -c 1000000 /dev/urandom > .closed/below/$number; done
 chmod 000 .closed/below .closed .
-sleep 4
+sleep "$hold_s"
+echo '{HELD}'
 """
+)
 """Where nobody may look."""
 
 DISK_INODES: Final = (
@@ -174,16 +194,11 @@ def handler(event):
         if number % 1000 == 0:
             os.mkdir(f".{number}")
         os.mknod(f".{number // 1000 * 1000}/{number}", 0o100600)
-    time.sleep(HELD_S)
+    hold(event)
 """
 )
 
 LARGE_FILE: Final = "head -c 20000000 /dev/zero > large.bin\n"
-
-
-def _held_for(seconds: float) -> Effect:
-    """Nothing ended the run before, whatever was said of it afterwards."""
-    return lambda _world, outcome: outcome.elapsed_s >= seconds
 
 
 def _took_at_once(_world: "World", outcome: Outcome) -> bool:
@@ -197,7 +212,7 @@ def _wrote_more(_world: "World", outcome: Outcome) -> bool:
 
 MEMORY: Final = (
     *(
-        Attempt(f"bombs/{name}", "python", code, lived_for(_HELD_S), without=without, request=_SMALL)
+        Attempt(f"bombs/{name}", "python", code, held, without=without, request=_SMALL)
         for name, code, without in (
             ("memory-of-one-process", MEMORY_ONE, ("memory_watchdog",)),
             ("memory-of-a-tree", MEMORY_TREE, ("memory_watchdog",)),
@@ -210,15 +225,15 @@ MEMORY: Final = (
         "bombs/memory-in-node",
         "javascript",
         MEMORY_NODE,
-        lived_for(_HELD_S),
+        held,
         without=("memory_watchdog",),
-        request={"limits": {"memory_bytes": 128 * MIB}, "timeout": 8},
+        request={"limits": {"memory_bytes": 128 * MIB}, "timeout": _TIMEOUT_S},
     ),
     Attempt(
         "bombs/memory-in-shell",
         "shell",
         MEMORY_SHELL,
-        lived_for(_HELD_S),
+        held,
         without=("memory_watchdog",),
         request=_SMALL,
     ),
@@ -235,24 +250,24 @@ MEMORY: Final = (
         "bombs/files-in-memory",
         "python",
         FILES_IN_MEMORY,
-        lived_for(2),
+        held,
         without=("memory_watchdog",),
-        request={"timeout": 15},
+        request={"timeout": _TIMEOUT_S},
     ),
     Attempt("bombs/locked-memory", "python", LOCKED, returned_any_of([True]), without=("limits",), levels=("full",)),
 )
 
 DISK: Final = (
-    Attempt("bombs/disk-bytes", "python", DISK_BYTES, _held_for(_HELD_S), without=("disk_watch",), request=_DISK),
-    Attempt("bombs/disk-unlinked", "python", DISK_UNLINKED, _held_for(_HELD_S), without=("disk_watch",), request=_DISK),
-    Attempt("bombs/disk-closed-to-all", "shell", DISK_CLOSED, _held_for(3), without=("disk_watch",), request=_DISK),
+    Attempt("bombs/disk-bytes", "python", DISK_BYTES, held, without=("disk_watch",), request=_DISK),
+    Attempt("bombs/disk-unlinked", "python", DISK_UNLINKED, held, without=("disk_watch",), request=_DISK),
+    Attempt("bombs/disk-closed-to-all", "shell", DISK_CLOSED, held, without=("disk_watch",), request=_DISK),
     Attempt(
         "bombs/disk-inodes",
         "python",
         DISK_INODES,
-        _held_for(_HELD_S),
+        held,
         without=("disk_watch",),
-        request={"limits": {"workspace_entries": 1000}, "timeout": 20},
+        request={"limits": {"workspace_entries": 1000}, "timeout": _TIMEOUT_S},
     ),
     Attempt(
         "bombs/one-large-file",

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Final
 
 from tests.security.attempts.model import Attempt, Outcome
-from tests.security.attempts.snippets import EVENT, FACTS, calls, kernel_setting, leaked, returned
+from tests.security.attempts.snippets import EVENT, FACTS, calls, kernel_setting, leaked, returned, soon
 
 if TYPE_CHECKING:
     from tests.security.attempts.world import World
@@ -309,19 +309,19 @@ ATTEMPTS: Final = (
         request={"stdin": "what was given to it, which it may read and no more"},
     ),
     Attempt("descriptors/rights", "python", RIGHTS, lambda world, _outcome: world.reached(), without=("net",)),
-    Attempt("descriptors/owners", "python", OWNERS, lambda world, _outcome: world.signalled(), without=("pid",)),
+    Attempt("descriptors/owners", "python", OWNERS, soon(lambda world, _outcome: world.signalled()), without=("pid",)),
     Attempt(
         "descriptors/terminal-typed-into",
         "python",
         TYPED,
-        lambda world, _outcome: world.terminal_touched(),
+        soon(lambda world, _outcome: world.terminal_touched()),
         without=("new_session", "seccomp", *(() if kernel_setting("dev/tty/legacy_tiocsti", 1) else ("unprivileged",))),
     ),
     Attempt(
         "descriptors/terminal-written-to",
         "shell",
         SHOWN,
-        lambda world, _outcome: world.terminal_touched(),
+        soon(lambda world, _outcome: world.terminal_touched()),
         without=("new_session",),
     ),
     Attempt(

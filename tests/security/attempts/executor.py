@@ -29,9 +29,13 @@ WEAKENED: Final = ("tests.security.attempts.weakened",)
 SLOTS: Final = 4
 """The other execution's, the attempt's, the honest one's, and one to spare: a slot that were lost would be noticed."""
 MAX_FETCHED: Final = 50
-_REQUEST_TIMEOUT_S: Final = 90.0
-_READY_WITHIN_S: Final = 20.0
+_REQUEST_TIMEOUT_S: Final = 180.0
+_READY_WITHIN_S: Final = 60.0
 _ENDED_WITHIN_S: Final = 3.0
+_OWN_GONE_WITHIN_S: Final = 30.0
+"""What an end still has to do in the executor's own processes: nothing waits for it but who looks."""
+_TIMEOUT_S: Final = 30
+"""Of an attempt's code, unless it says so itself; most take less than half a second."""
 AHEAD: Final = 2
 PROGRAMS: Final = 1
 """Sandboxes that wait for code. There are none where options of bwrap are taken away: all is started by bwrap then."""
@@ -89,6 +93,7 @@ class Executor:
             await self.stop()
             self._world.sweep()
             self._without = protections
+            self._world.proving = bool(protections)
             await self._start(WEAKENED + (",".join(protections),) if protections else EXECUTOR)
 
     async def _start(self, module: Sequence[str]) -> None:
@@ -104,7 +109,8 @@ class Executor:
             "ISOLATION_MODE": "strict" if self._level == "full" else "best-effort",
         }
         self._running = RunningExecutor(world.directory, environment, module)
-        port = await asyncio.to_thread(lambda: self.running.port)
+        started = await asyncio.to_thread(self.running.wait_for_log, "executor_started", _READY_WITHIN_S)
+        port = int(started["port"])
         world.executor_facts = {"executor_port": port, "executor_pid": self.running.process.pid}
         world.executor_pids, world.other_runs = self._own_pids, self.other_runs
         world.executor_runs = lambda: self.running.process.poll() is None
@@ -132,16 +138,25 @@ class Executor:
         if self.running.process.poll() is not None or self._client is None:
             return False
         try:
-            body = (await self._client.get("/health", timeout=10)).json()
+            body = (await self._client.get("/health")).json()
         except httpx.HTTPError:
             return False
         return bool(body["status"] == "healthy" and body["active_executions"] == 1 and self.other_runs())
+
+    async def healthy_again(self) -> bool:
+        """The same, a moment after an answer at the latest: a slot that is lost stays lost."""
+        deadline = time.monotonic() + (0 if self._without else _OWN_GONE_WITHIN_S)
+        while not await self.healthy():
+            if time.monotonic() > deadline or self.running.process.poll() is not None:
+                return False
+            await asyncio.sleep(0.02)
+        return True
 
     async def list_executions(self) -> set[str]:
         """Ids of those that it knows; none when it does not answer."""
         assert self._client is not None
         try:
-            body = (await self._client.get("/executions", timeout=10)).json()
+            body = (await self._client.get("/executions")).json()
         except httpx.HTTPError:
             return set()
         return {execution["execution_id"] for execution in body["executions"]}
@@ -159,7 +174,7 @@ class Executor:
         """Sends one attempt (without what comes after it) and takes what it gives."""
         execution_id = make_id()
         event = {**self._world.facts(), "execution_id": execution_id}
-        fields = {"timeout": 10, "event": event, "report_token": self._world.secrets["report_token"]}
+        fields = {"timeout": _TIMEOUT_S, "event": event, "report_token": self._world.secrets["report_token"]}
         fields |= dict(attempt.request)
         began = time.monotonic()
         result = await self.execute(attempt.language, attempt.code, execution_id, fields)
@@ -236,7 +251,7 @@ class Executor:
     def _own_pids(self) -> set[int]:
         """Its own, the other execution's, and those of sandboxes that wait; blocks until what has ended is gone."""
         executor = self.running.process.pid
-        deadline = time.monotonic() + _ENDED_WITHIN_S
+        deadline = time.monotonic() + _OWN_GONE_WITHIN_S
         while True:
             server = {pid for pid in children_of(executor) if not self._without and pid not in self._other_pids}
             keepers = {keeper for pid in server for keeper in children_of(pid)}

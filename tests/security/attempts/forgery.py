@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Final
 
 from tests.security.attempts.effects import any_of, fetch, late, sent_progress, swelled
 from tests.security.attempts.model import Attempt, Outcome
-from tests.security.attempts.snippets import returned
+from tests.security.attempts.snippets import EVENT, returned
 
 if TYPE_CHECKING:
     from tests.security.attempts.world import World
 
 _FORGED: Final = "a-forged-value"
 _MARKER: Final = "===SANDBOX_RESULT==="
-_BEAT_S: Final = 6
+_BEAT_S: Final = 9
 """Heartbeats come every five seconds, and progress with them."""
 
 MARKER_IN_PYTHON: Final = f"""
@@ -151,27 +151,30 @@ PROGRESS_LINK: Final = """
 import os, time
 def handler(event):
     os.symlink(event["canary_path"], ".progress.json")
-    time.sleep(5.5)
+    time.sleep(event["beat_s"])
 """
 
 PROGRESS_FIFO: Final = """
 mkfifo .progress.json
 sleep 5.5
-(sleep 4; echo '{}' > .progress.json) &
+(sleep 8; echo '{}' > .progress.json) &
 wait
 """
 """Whoever waits for a writer waits for longer than the timeout."""
 
-PROGRESS_VALUES: Final = """
-const { renameSync, writeFileSync } = require('fs')
+PROGRESS_VALUES: Final = (
+    EVENT
+    + """
+const { renameSync, writeFileSync } = fs
 const bodies = ['NaN', '1e999', '-Infinity', '[-1e999]'].map((value) => `{"a": ${value}}`)
 let number = 0
 setInterval(() => {
   writeFileSync('.next', bodies[number++ % bodies.length])
   renameSync('.next', '.progress.json')
 }, 1)
-setTimeout(() => process.exit(), 5600)
+setTimeout(() => process.exit(), 1000 * event.beat_s)
 """
+)
 
 
 def _is_success(_world: "World", outcome: Outcome) -> bool:
@@ -223,7 +226,7 @@ RESULTS: Final = (
         "forgery/broken-markers",
         "shell",
         MARKERS_BROKEN,
-        any_of(_has_value, _blames_sandbox, late(10)),
+        any_of(_has_value, _blames_sandbox, late(30)),
         without=("strict_json",),
     ),
     Attempt("forgery/value-and-failure", "python", VALUE_AND_FAILURE, _GIVES_FORGED, without=("exit_status",)),

@@ -74,7 +74,7 @@ async def _make(world: World, executor: Executor, asked: dict[str, Any]) -> dict
 
 async def _mend(world: World, executor: Executor) -> None:
     """What an attempt that succeeded has broken must not be laid at the next one's door."""
-    while world.processes_left(within_s=0):
+    while world.processes_now():
         for pid in world.surplus_processes():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)

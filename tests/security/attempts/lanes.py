@@ -14,7 +14,8 @@ from contracts.executor_api import IsolationLevel, Language
 from tests.security.attempts.performance import Performance
 from tests.security.attempts.stage import ROOT_ONLY, Stage
 
-_RESULT_WITHIN_S: Final = 600.0
+_RESULT_WITHIN_S: Final = 1800.0
+_TRIES: Final = 3
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,15 @@ class _Lane(threading.Thread):
             stage.kill()
 
     def _make(self, task: Task) -> Performance:
+        """Best of three, where what may be wrong is only a matter of time: an effect that is shown to be possible, or
+        an end and an answer in time. Whatever else is seen counts when it is seen once."""
+        for _ in range(_TRIES - 1):
+            seen = self._try(task)
+            if seen.effect if task.without else not seen.is_only_late:
+                return seen
+        return self._try(task)
+
+    def _try(self, task: Task) -> Performance:
         if self._stage is None or (self._stage.level, self._stage.as_root) != (task.level, task.as_root):
             self._end_stage()
             self._stage = Stage(task.level, task.as_root)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Final
 from contracts.executor_api import Language
 from tests.security.attempts.effects import sent_progress, workspace_stays
 from tests.security.attempts.model import Attempt, Outcome
-from tests.security.attempts.snippets import Effect, printed
+from tests.security.attempts.snippets import FACTS, Effect, printed
 
 if TYPE_CHECKING:
     from tests.security.attempts.world import World
@@ -66,7 +66,7 @@ def handler(event):
                 signal.signal(number, signal.SIG_IGN)
             if os.fork() == 0:
                 os.closerange(0, 100)
-                os.execv("/usr/bin/sleep", ["sleep", "25"])
+                os.execv("/usr/bin/sleep", ["sleep", "60"])
             os._exit(0)
 """
 
@@ -80,7 +80,7 @@ def handler(event):
         kept[-1].listen()
     if os.fork() == 0:
         os.setsid()
-        time.sleep(20)
+        time.sleep(60)
 """
 
 FIND_SOCKETS: Final = f"""
@@ -202,7 +202,7 @@ LEAVE_DISK: Final = """
 mkdir -p .big/.bigger; for number in $(seq 20); do head -c 1000000 /dev/zero > ".big/.bigger/$number"; done
 exec 9> .big/open; head -c 5000000 /dev/zero >&9; rm .big/open
 chmod 555 .big .big/.bigger
-(exec 8> .held; rm .held; sleep 20) > /dev/null 2>&1 &
+(exec 8> .held; rm .held; sleep 60) > /dev/null 2>&1 &
 disown
 """
 
@@ -247,7 +247,13 @@ _SESSIONS: Final[tuple[tuple[str, tuple[Language, str], tuple[Language, str], Ef
     ("python-home", ("python", PLANT_PYTHON), ("python", USE_PYTHON_PROGRAM), _planted_ran, "home"),
     ("node-modules", ("javascript", PLANT_NODE), ("javascript", USE_NODE), _planted_ran, "session_program"),
     ("shell-profile", ("shell", PLANT_SHELL), ("shell", USE_SHELL), _planted_ran, "home"),
-    ("progress", ("shell", PLANT_PROGRESS), ("shell", "sleep 5.5"), _told_progress, "progress_before"),
+    (
+        "progress",
+        ("shell", PLANT_PROGRESS),
+        ("shell", f'{FACTS}sleep "$(fact beat_s)"'),
+        _told_progress,
+        "progress_before",
+    ),
     ("closed", ("shell", CLOSE_WORKSPACE), ("python", USE_WORKSPACE), _failed, "workspace_mode"),
 )
 """Two runs of one session: what the first plants, the second must not meet. Name, both, effect, protection."""

@@ -289,8 +289,8 @@ UID_MAP: Final = (
     FACTS
     + """
 unshare --user --map-root-user id -u
-unshare --user sleep 2 &
-sleep 0.5
+unshare --user sleep 8 &
+sleep 2
 for pid in $! self 1 "$(fact victim_pid)"; do
     echo deny > /proc/$pid/setgroups
     echo "0 1000 1" > /proc/$pid/uid_map

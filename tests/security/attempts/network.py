@@ -8,7 +8,7 @@ INTRUDER = "exec_20260115_intruder"
 
 HTTP = """
 import json, urllib.error, urllib.request
-def ask(url, method="GET", body=None, timeout=3):
+def ask(url, method="GET", body=None, timeout=20):
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, data, {"Content-Type": "application/json"}, method=method)
     try:
@@ -124,7 +124,7 @@ def handler(event):
 """,
         reached("resolver"),
         without=("net",),
-        request={"timeout": 2},  # the library would wait longer for an answer
+        request={"timeout": 4},  # the library would wait longer for an answer
     ),
     Attempt(
         "network/dns-server-of-the-cluster",
@@ -168,7 +168,7 @@ request.on('error', error => console.log(error.code)).on('timeout', () => reques
 import socket
 def handler(event):
     listener = socket.create_server(("0.0.0.0", event["knocked_port"]))
-    listener.settimeout(0.5)
+    listener.settimeout(event["patience_s"])
     return listener.accept()[0].recv(100).decode()
 """,
         _host_answered,
@@ -197,11 +197,11 @@ import socket
 def handler(event):
     for port in (8080, *range(32768, 61000)):
         with socket.socket() as guess:
-            guess.settimeout(1)
+            guess.settimeout(5)
             if guess.connect_ex(("127.0.0.1", port)) != 0:
                 continue
         try:
-            body = ask(f"http://127.0.0.1:{port}/health", timeout=0.3)
+            body = ask(f"http://127.0.0.1:{port}/health", timeout=5)
         except OSError:
             continue
         if "isolation" in body:
@@ -279,7 +279,7 @@ def handler(event):
     listener = socket.socket(socket.AF_UNIX)
     listener.bind("\\0" + event["knocked_abstract_socket"])
     listener.listen()
-    listener.settimeout(0.5)
+    listener.settimeout(event["patience_s"])
     return listener.accept()[0].recv(100).decode()
 """,
         leaked("knock"),

@@ -91,7 +91,7 @@ def handler(event):
     if os.fork() == 0:
         os.setsid()
         os.closerange(0, 1000)
-        until = time.monotonic() + 4
+        until = time.monotonic() + 12
         while time.monotonic() < until:
             try:
                 if os.fork():

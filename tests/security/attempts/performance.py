@@ -24,11 +24,20 @@ class Performance:
     effect: bool
     honest: list[str] = field(default_factory=list)
     """What was wrong with the honest executions beside it; one line each."""
+    slow: list[str] = field(default_factory=list)
+    """Which of them took too long."""
     harm: list[str] = field(default_factory=list)
     """What was wrong with the executor afterwards."""
+    late: bool = False
+    """The effect is that the answer came too late, and nothing else."""
     shown: str = ""
     """Its result, shortened, for people."""
     elapsed_s: float = 0.0
+
+    @property
+    def is_only_late(self) -> bool:
+        """Something is wrong, and a machine that was busy may be why."""
+        return bool(self.slow or self.late) and not (self.honest or self.harm or (self.effect and not self.late))
 
     def as_json(self) -> dict[str, Any]:
         """For the way out of the stage."""
@@ -39,46 +48,46 @@ async def perform(world: World, executor: Executor, attempt: Attempt, beside: La
     """Makes the attempt and what comes after it, each step with an honest execution in language ``beside``."""
     world.reset()
     began = time.monotonic()
-    complaints: list[str] = []
+    done = Performance(effect=False)
     async with world.knocker:
         for step in (attempt, *attempt.then):
             attempting = asyncio.create_task(executor.attempt(step))
             if beside is not None:
-                complaints += await _stay_honest(executor, beside, attempting)
+                await _stay_honest(executor, beside, attempting, done)
             outcome = await attempting
     world.executions = await executor.list_executions()
-    effect = bool(await asyncio.to_thread(attempt.effect, world, outcome))  # it may wait; the Control Plane goes on
-    return Performance(
-        effect, complaints, await _find_harm(executor), _shown(outcome), round(time.monotonic() - began, 3)
-    )
+    done.effect = bool(await asyncio.to_thread(attempt.effect, world, outcome))  # may wait; the Control Plane goes on
+    done.late = world.late
+    done.harm = await _find_harm(executor)
+    done.shown, done.elapsed_s = _shown(outcome), round(time.monotonic() - began, 3)
+    return done
 
 
-async def _stay_honest(executor: Executor, language: Language, attempting: asyncio.Task[Outcome]) -> list[str]:
-    """Honest executions from the attempt's start to its end; what was wrong with them."""
-    complaints = await _run_honest(executor, language)
+async def _stay_honest(
+    executor: Executor, language: Language, attempting: asyncio.Task[Outcome], done: Performance
+) -> None:
+    """Honest executions from the attempt's start to its end; what was wrong with them is added."""
+    await _run_honest(executor, language, done)
     while not (await asyncio.wait({attempting}, timeout=_HONEST_PAUSE_S))[0]:
-        complaints += await _run_honest(executor, language)
-    return complaints
+        await _run_honest(executor, language, done)
 
 
-async def _run_honest(executor: Executor, language: Language) -> list[str]:
+async def _run_honest(executor: Executor, language: Language, done: Performance) -> None:
     random = Random()
     honest = Honest(language, tuple(random.randrange(1000) for _ in range(20)))
     began = time.monotonic()
-    fields = {"event": {"numbers": honest.numbers}, "timeout": 30}
+    fields = {"event": {"numbers": honest.numbers}, "timeout": 60}
     result = await executor.execute(language, CODE[language], make_id(), fields)
     elapsed_s = time.monotonic() - began
-    complaints = []
     if result["status"] != "success" or result["return_value"] != honest.expected:
-        complaints.append(f"honest {language} should give {honest.expected} and gave {_short(result)}")
+        done.honest.append(f"honest {language} should give {honest.expected} and gave {_short(result)}")
     if elapsed_s > WITHIN_S:
-        complaints.append(f"honest {language} took {elapsed_s:.1f} s")
-    return complaints
+        done.slow.append(f"honest {language} took {elapsed_s:.1f} s")
 
 
 async def _find_harm(executor: Executor) -> list[str]:
     harm = []
-    if not await executor.healthy():
+    if not await executor.healthy_again():
         harm.append("the executor is not healthy, or its other execution has ended")
     harm += [f"the executor's log shows the secret {name}" for name in executor.told_in_logs()]
     return harm

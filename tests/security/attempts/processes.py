@@ -285,7 +285,7 @@ def handler(event):
         'for signal in INT HUP QUIT TERM ABRT USR1 ALRM TSTP STOP; do kill "-$signal" "$PPID" 1; done; true',
         _unfinished,
         without=("pid",),
-        request={"timeout": 3},
+        request={"timeout": 15},
     ),
     Attempt(
         "processes/descriptors-of-process-1",

@@ -153,7 +153,7 @@ const server = require('net').createServer(caller => {
 })
 server.on('error', error => console.log(error.code))
 server.listen({ port: event.knocked_port, host: '127.0.0.1', exclusive: true })
-setTimeout(() => process.exit(), 400)
+setTimeout(() => process.exit(), 1000 * event.patience_s)
 """,
         leaked("knock"),
         without=("net",),

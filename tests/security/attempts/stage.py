@@ -22,8 +22,8 @@ from tests.security.attempts.performance import Performance
 ROOT_ONLY: Final = "unprivileged"
 """The protection without which the machine's root stays root: its stage must be root's, too."""
 _REPOSITORY: Final = Path(__file__).resolve().parents[3]
-_ANSWER_WITHIN_S: Final = 110.0
-_ENDS_WITHIN_S: Final = 20.0
+_ANSWER_WITHIN_S: Final = 500.0
+_ENDS_WITHIN_S: Final = 60.0
 
 
 class Stage:

@@ -7,11 +7,14 @@ nothing may have been written on the screen.
 import contextlib
 import fcntl
 import os
+import struct
 import termios
+import time
 import tty
 from typing import Final
 
 _READ_BYTES: Final = 65_536
+_ARRIVES_WITHIN_S: Final = 60.0
 
 
 class Terminal:
@@ -28,15 +31,24 @@ class Terminal:
 
     def touched(self) -> bool:
         """Whether anything was typed, taken away or shown since ``reset``."""
-        touched = _take(self._line) != self._typed or bool(_take(self._screen))
-        self.reset()
-        return touched
+        if _take(self._line) != self._typed or _take(self._screen):
+            return True
+        self._type()
+        return False
 
     def reset(self) -> None:
         """An empty screen, and what was typed."""
         termios.tcflush(self._line, termios.TCIOFLUSH)
         _take(self._screen)
+        self._type()
+
+    def _type(self) -> None:
+        """Until it can be read: the kernel hands it on in a thread of its own."""
         os.write(self._screen, self._typed)
+        deadline = time.monotonic() + _ARRIVES_WITHIN_S
+        while _waiting_bytes(self._line) < len(self._typed):
+            assert time.monotonic() < deadline, "what was typed does not arrive"
+            time.sleep(0.001)
 
     def close(self) -> None:
         """Gives both ends back."""
@@ -50,6 +62,11 @@ def open_inheritable() -> tuple[int, int]:
     for end in ends:
         os.set_inheritable(end, True)
     return ends
+
+
+def _waiting_bytes(descriptor: int) -> int:
+    """How many can be read (ioctl_tty(2))."""
+    return int(struct.unpack("i", fcntl.ioctl(descriptor, termios.FIONREAD, bytes(4)))[0])
 
 
 def _take(descriptor: int) -> bytes:

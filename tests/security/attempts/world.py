@@ -25,7 +25,9 @@ from tests.security.attempts.terminal import Terminal
 from tests.security.attempts.victim import Victim
 
 _GONE_WITHIN_S: Final = 1.0
-"""A result is answered when its sandbox has ended; this is for the kernel's last steps on a loaded machine."""
+"""A result is answered when its sandbox has ended; this is for the kernel's last steps."""
+_GONE_WITHIN_LOOKS: Final = 100
+"""So often, too, must what is left have been seen: a machine that stands still meanwhile is no reason to find it."""
 _LOOKS: Final = 5
 """In a row, that must find nothing: processes that fork and end can hide from one."""
 _NAMES: Final = (
@@ -66,6 +68,10 @@ class World:
         self.knocker = Knocker(self.secrets["knock"])
         self.executions: set[str] = set()
         """Ids of all executions that the executor knows, seen after each attempt."""
+        self.proving = False
+        """A protection is taken away, and the effect must come: who waits for it waits long. Else nothing comes."""
+        self.late = False
+        """What an effect has seen since ``reset`` is that the answer came too late, and nothing else."""
         self.executor_facts: dict[str, Any] = {}
         """What the executor's keeper (``executor``) adds: ports, pids, ids."""
         self.executor_pids: Callable[[], set[int]] = set
@@ -103,7 +109,11 @@ class World:
     # --- what an attacker may know ---
 
     def facts(self) -> dict[str, Any]:
-        """Paths, ports, pids, ids: everything but the secrets. The event of each attempt."""
+        """Paths, ports, pids, ids: everything but the secrets. The event of each attempt.
+
+        ``patience_s`` is how long code waits for the world, ``hold_s`` for its end, ``beat_s`` for a heartbeat; each so
+        that a busy machine makes no difference.
+        """
         return {
             "canary_path": str(self.canary),
             "watched_path": str(self.watched),
@@ -113,6 +123,9 @@ class World:
             "results_path": str(self.directory / "results"),
             "control_plane_url": self.control_plane.url,
             "control_plane_port": self.control_plane.port,
+            "patience_s": 8.0 if self.proving else 0.5,
+            "hold_s": 3.0 if self.proving else 30.0,
+            "beat_s": 9.0 if self.proving else 5.5,
             **self.listeners.facts(),
             **self.knocker.facts(),
             **self._objects.facts(),
@@ -171,13 +184,23 @@ class World:
         """Whether there is a System V segment with ``unused_key``."""
         return self._objects.segment_stayed()
 
-    def processes_left(self, _outcome: Outcome | None = None, within_s: float = _GONE_WITHIN_S) -> bool:
+    def processes_left(self, _outcome: Outcome | None = None) -> bool:
         """Whether, a moment after the run, a process is there that was not before it."""
-        deadline, looks_without = time.monotonic() + within_s, 0
+        return self._surplus_stays(_GONE_WITHIN_S, _GONE_WITHIN_LOOKS)
+
+    def processes_now(self) -> bool:
+        """The same without the moment."""
+        return self._surplus_stays(0, 1)
+
+    def _surplus_stays(self, within_s: float, within_looks: int) -> bool:
+        deadline, looks_with, looks_without = time.monotonic() + within_s, 0, 0
         while looks_without < _LOOKS:
-            looks_without = 0 if self.surplus_processes() else looks_without + 1
-            if looks_without == 0 and time.monotonic() > deadline:
-                return True
+            if self.surplus_processes():
+                looks_with, looks_without = looks_with + 1, 0
+                if looks_with >= within_looks and time.monotonic() > deadline:
+                    return True
+            else:
+                looks_without += 1
             time.sleep(0.005)
         return False
 
@@ -202,6 +225,7 @@ class World:
 
     def reset(self) -> None:
         """Forgets what was recorded and mends what was harmed."""
+        self.late = False
         self.listeners.reset()
         self.knocker.answered = False
         self.control_plane.calls.clear()

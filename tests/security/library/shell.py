@@ -13,8 +13,8 @@ X
 )" = 2 ] && [ "$(cat <<<here)" = here ] &&
 big=$(head -c 100000 /dev/zero | tr '\\0' a) && [ "$(wc -c <<<"$big")" = 100001 ]
 """,
-    "background jobs": "sleep 0.01 & wait $!; sleep 5 & pid=$!; kill $pid; wait $pid; [ $? = 143 ]",
-    "job control": "set -m; sleep 5 & kill %1; wait %1 2>/dev/null; [ $? = 143 ]",
+    "background jobs": "sleep 0.01 & wait $!; sleep 50 & pid=$!; kill $pid; wait $pid; [ $? = 143 ]",
+    "job control": "set -m; sleep 50 & kill %1; wait %1 2>/dev/null; [ $? = 143 ]",
     "coproc": 'coproc cat; echo hi >&"${COPROC[1]}"; read -r line <&"${COPROC[0]}"; [ "$line" = hi ]',
     "arithmetic, arrays, patterns": """
 a=(1 2 3); declare -A m=([k]=v)
@@ -23,7 +23,7 @@ a=(1 2 3); declare -A m=([k]=v)
     "traps and timeout": """
 trap 'echo got >out' USR1; kill -USR1 $$; [ "$(cat out)" = got ] || exit 1
 (trap 'echo bye >out' EXIT); [ "$(cat out)" = bye ] || exit 2
-timeout 0.05 sleep 5; [ $? = 124 ]
+timeout 0.05 sleep 50; [ $? = 124 ]
 """,
     "redirection": """
 exec 5>f 6<f; echo x >&5; read -r line <&6; [ "$line" = x ] || exit 1

@@ -64,7 +64,7 @@ def run_helm(tmp_path_factory: pytest.TempPathFactory) -> RunHelm:
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [*command, *arguments], env=environment, cwd=REPOSITORY, capture_output=True, text=True, timeout=100
+            [*command, *arguments], env=environment, cwd=REPOSITORY, capture_output=True, text=True, timeout=200
         )
 
     return run

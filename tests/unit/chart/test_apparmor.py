@@ -88,7 +88,7 @@ def test_the_installer_gets_no_network(render: Render) -> None:
 
 def parse(text: str) -> subprocess.CompletedProcess[str]:
     """What apparmor_parser says to a profile, without a kernel that has AppArmor."""
-    return subprocess.run([PARSER, "-QK"], input=text, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run([PARSER, "-QK"], input=text, capture_output=True, text=True, timeout=200, check=False)
 
 
 def test_the_parser_of_this_machine_takes_the_profile_as_the_installer_fits_it(program: dict[str, Any]) -> None:
@@ -193,7 +193,7 @@ def test_the_program_says_that_it_is_ready_and_ends_on_a_signal(node: Node, tmp_
             assert process.stdout is not None
             assert process.stdout.readline() == "loaded sandbox-executor\n"
             process.terminate()
-            assert process.wait(timeout=10) == 0
+            assert process.wait(timeout=60) == 0
             assert ready.exists()
         finally:
             process.kill()

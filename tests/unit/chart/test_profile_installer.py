@@ -76,6 +76,6 @@ def test_program_installs_and_ends_on_a_signal(source: Path, target: Path, stop:
             assert process.stdout.readline() == f"wrote {target}\n"
             assert target.read_text() == "{}"
             process.send_signal(stop)
-            assert process.wait(timeout=10) == 0
+            assert process.wait(timeout=60) == 0
         finally:
             process.kill()

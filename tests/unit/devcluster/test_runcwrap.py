@@ -24,7 +24,7 @@ def wrapper(tmp_path: Path) -> Path:
 
 
 def _run(wrapper: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([wrapper, *words], capture_output=True, text=True, timeout=10)
+    return subprocess.run([wrapper, *words], capture_output=True, text=True, timeout=60)
 
 
 def test_arguments_and_exit_code_are_runcs_own(wrapper: Path) -> None:

@@ -85,7 +85,7 @@ class Client:
         self.changed.set()
 
     async def wait_for(self, words: bytes) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while words not in self.body:
                 self.changed.clear()
                 await self.changed.wait()

@@ -1,6 +1,7 @@
 """What of a run goes to the object store, and what a stream keeps for it beyond memory."""
 
 import asyncio
+import contextlib
 import hashlib
 import os
 from pathlib import Path
@@ -58,9 +59,13 @@ class Pipes:
         self.has_begun = True
 
     async def write(self, stream: int, data: bytes) -> None:
-        for begin in range(0, len(data), 65_536):
-            os.write(self.ends[stream][1], data[begin : begin + 65_536])
-            await asyncio.sleep(0.005)
+        """Until all of it was read."""
+        rest, drain = memoryview(data), (self.stdout, self.stderr)[stream]
+        end = drain.total_bytes + len(data)
+        while drain.total_bytes < end:
+            with contextlib.suppress(BlockingIOError):
+                rest = rest[os.write(self.ends[stream][1], rest) :] if rest else rest
+            await asyncio.sleep(0.001)
 
     def finish(self) -> None:
         for drain, end in zip((self.stdout, self.stderr), self.ends, strict=True):

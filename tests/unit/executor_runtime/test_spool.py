@@ -68,7 +68,7 @@ def test_a_corrupt_file_is_set_aside(tmp_path: Path, content: bytes) -> None:
     assert spool.waiting() == []
 
 
-@pytest.mark.timeout(10)
+@pytest.mark.timeout(60)
 def test_what_is_no_file_is_no_report_and_nobody_waits_for_it(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / f"{ID}.json")
     (tmp_path / "exec_20260115_a1b2c3d5.json").mkdir()

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, Phase, settings
 VARIABLE: Final = "FUZZ_EXAMPLES"
 """Of the environment: examples for each fuzzer."""
 _EXAMPLES: Final = 100
-_HANG: Final = timedelta(seconds=20)
+_HANG: Final = timedelta(seconds=60)
 """For one example; each takes milliseconds, and a machine may be busy."""
 
 _asked: Final = os.environ.get(VARIABLE, "")

@@ -116,7 +116,7 @@ class Bench:
         self.server.answer = answer
 
         async def within() -> Any:
-            async with asyncio.timeout(15):
+            async with asyncio.timeout(60):
                 try:
                     return await call()
                 except documented as error:

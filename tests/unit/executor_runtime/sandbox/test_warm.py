@@ -79,9 +79,13 @@ class Rig:
         self.warm.look_again()
 
     async def after(self, seconds: float) -> int:
-        """How many have been started by then; what waits for that time is woken by the loop's own clock."""
+        """How many have been started by then; what waits for that time is woken by the loop's own clock.
+
+        In small steps: after a moment in which the whole process stood still there are more of them.
+        """
         self.now += seconds
-        await asyncio.sleep(0.05)
+        for _ in range(10):
+            await asyncio.sleep(0.005)
         return self.starts
 
     async def close(self) -> None:
