@@ -145,9 +145,9 @@ def find_interpreters(candidates: dict[str, list[str]]) -> dict[str, str]:
 
 
 def starts(path: str) -> bool:
-    """Whether the interpreter can tell its version."""
+    """Whether the interpreter can tell its version; on a node on which everything starts at once that takes seconds."""
     try:
-        return subprocess.run([path, "--version"], capture_output=True, timeout=5).returncode == 0  # noqa: S603
+        return subprocess.run([path, "--version"], capture_output=True, timeout=20).returncode == 0  # noqa: S603
     except (OSError, subprocess.TimeoutExpired):
         return False
 

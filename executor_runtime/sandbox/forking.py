@@ -46,7 +46,7 @@ _BOOTSTRAP: Final = (
     "import marshal;f=open({fd},'rb',closefd=False);s=marshal.load(f);n={{'__name__':'fork_server'}};"
     "exec(compile(s['source'],'<sandbox>','exec',dont_inherit=True,optimize=2),n);n[{entry!r}](s)"
 )
-_READY_TIMEOUT_S: Final = 10.0
+_READY_TIMEOUT_S: Final = 30.0
 _REPORT_BYTES: Final = 4096
 _KEEPER: Final = re.compile(rb"^keeper (\d{1,7})$", re.MULTILINE)
 _INIT: Final = re.compile(rb"^init (\d{1,7})$", re.MULTILINE)
@@ -158,6 +158,8 @@ class ForkedProcess:
         self._server_pid = server.pid
         loop = asyncio.get_running_loop()
         self.init_pid: int | None = None
+        self.was_forked = False
+        """Whether there was a process 1, be it that it had ended before its pid could be looked up here."""
         self.failure = ""
         """Why there is no process 1, in one line."""
         self.exited: asyncio.Future[Exit] = loop.create_future()
@@ -222,6 +224,7 @@ class ForkedProcess:
             self._keeper_pid = int(keeper[1])
             self._keeper_pidfd = _or_none(open_child(self._keeper_pid, self._server_pid))
         if not self._init_known.is_set() and (born := _INIT.search(said)):
+            self.was_forked = True
             self._init_pidfd = _or_none(open_child(int(born[1]), self._keeper_pid))
             if self._init_pidfd >= 0:
                 self.init_pid = int(born[1])

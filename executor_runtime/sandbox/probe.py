@@ -40,7 +40,7 @@ _INTERPRETERS: Final[Mapping[Language, Sequence[str]]] = {
 }
 _MERGED: Final = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 _NAMESPACES: Final = ("cgroup", "ipc", "mnt", "net", "pid", "uts")
-_TIMEOUT_S: Final = 10.0
+_TIMEOUT_S: Final = 60.0
 _OUTPUT_BYTES: Final = 4 * MIB
 _SHOWN_WRONG: Final = 6
 _SHOWN_CHARS: Final = 100

@@ -22,8 +22,8 @@ from executor_runtime.sandbox.tree import children_of, parent_of
 
 COUNT_WAIT_S: Final = 0.05
 """For process 1 to end and count the tree; much less than the 100 ms that a timeout may be late."""
-KILL_WAIT_S: Final = 2.0
-"""For the kernel to end what is killed."""
+KILL_WAIT_S: Final = 10.0
+"""For the kernel to end what is killed: on a busy machine much memory takes seconds to give back."""
 INIT_WAIT_S: Final = 1.0
 """For process 1 to be known."""
 _CHILD_PID: Final = re.compile(rb'"child-pid": (\d{1,7})\b')

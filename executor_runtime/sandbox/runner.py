@@ -178,7 +178,7 @@ class Sandbox:
         except BaseException:
             self._end_later(started.finish())
             raise
-        if started.process.init_pid is None:  # else it was forked, and has ended for a reason of its own
+        if not started.was_forked:  # else it has ended for a reason of its own
             self._forks.doubt(started.complaint)
         self._end_later(started.finish())
         return None

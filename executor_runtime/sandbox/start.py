@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 CONTROL_BYTES: Final = 65_536
 _RETURN_HEAD_BYTES: Final = 1024
-_UP_TIMEOUT_S: Final = 10.0
+_UP_TIMEOUT_S: Final = 30.0
 _WAITING: Final = re.compile(rb"^waiting$", re.MULTILINE)
 _COUNTS: Final = rb" (\d{1,18}) (\d{1,18}) (\d{1,18}) (\d{1,18})"
 STARTED: Final = re.compile(rb"^started" + _COUNTS + _COUNTS + rb" (\d{1,18})$", re.MULTILINE)
@@ -151,8 +151,13 @@ class Started:
         self._descriptors.fill(self._job, build_header(self._isolation, job, is_forked=is_forked))
         self._descriptors.close(self._stdin, self._job)
 
+    @property
+    def was_forked(self) -> bool:
+        """Whether a fork server has given it a process 1."""
+        return isinstance(self.process, ForkedProcess) and self.process.was_forked
+
     async def wait_until_up(self) -> bool:
-        """Whether process 1 comes to wait for a job, within 10 s."""
+        """Whether process 1 comes to wait for a job, within 30 s."""
         said = asyncio.Event()
         self.status.on_data = said.set
         self.process.exited.add_done_callback(lambda _: said.set())

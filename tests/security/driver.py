@@ -113,6 +113,7 @@ def held() -> dict[str, Any]:
 async def run(sandbox: Sandbox, workspaces: Workspaces, request: dict[str, Any]) -> dict[str, Any]:
     cancel_after_s = request.pop("cancel_after_s", None)
     cancel_at_file = request.pop("cancel_at_file", None)
+    stand_still_s = request.pop("stand_still_s", 0)
     interrupt_after_s = request.pop("interrupt_after_s", None)
     session = request.pop("session", None)
     brief = request.pop("brief", False)
@@ -136,6 +137,10 @@ async def run(sandbox: Sandbox, workspaces: Workspaces, request: dict[str, Any])
     task = asyncio.ensure_future(sandbox.run(job, cancelled))
     if interrupt_after_s is not None:
         loop.call_later(interrupt_after_s, task.cancel)
+    if stand_still_s:
+        for _ in range(20):  # the start is asked for, and what it gives is not read yet
+            await asyncio.sleep(0)
+        time.sleep(stand_still_s)  # noqa: ASYNC251 - as an executor that gets no CPU
     try:
         raw = await task
     except asyncio.CancelledError:

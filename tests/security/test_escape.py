@@ -338,3 +338,13 @@ def test_process_1_refuses_a_bind_that_it_was_not_told_of(full: Driver) -> None:
     assert run.result["reason"] == "SandboxError"
     assert "/workspace is not the directory that the executor made" in run.failure
     assert not list((full.root / "workspaces").rglob("written"))
+
+
+def test_a_process_1_that_has_ended_before_the_executor_looks_costs_no_fork_server(full: Driver) -> None:
+    """It was forked; whoever takes it for one that was not doubts a server that has done nothing wrong."""
+    bound = "import resource\ndef handler(event): return resource.getrlimit(resource.RLIMIT_NPROC)[0]"
+    forked = full.run(bound, session="forked").result["return_value"]
+    run = full.run("", exchanged_by="lie", stand_still_s=1.5)
+    assert run.ending == "failed"
+    # Where bwrap starts process 1, there is no holder to count.
+    assert full.run(bound, session="forked").result["return_value"] == forked == 130

@@ -241,7 +241,7 @@ WAIT = {
     "def handler(event): pass\n",
     "javascript": "const fs = require('fs'); fs.writeFileSync('ready', '')\n"
     "const look = () => { if (!fs.existsSync('go')) setTimeout(look, 10) }\nlook()",
-    "shell": "mkfifo pipe; : > ready; until [ -e go ]; do read -r -t 0.01 <> pipe; done",
+    "shell": "mkfifo pipe; : > ready; until [ -e go ]; do read -r -t 0.01 <> pipe; done; true",
 }
 
 

@@ -57,7 +57,7 @@ def test_endless_output_neither_fills_memory_nor_holds_up_neighbours(driver: Dri
 
     def is_soon(runs: list[SimpleNamespace]) -> bool:
         *ended, neighbour = runs
-        return min(run.duration_s - run.late_s for run in ended) < 2.2 and neighbour.duration_s < 2
+        return bool(min(run.duration_s - run.late_s for run in ended) < 2.2 and neighbour.duration_s < 2)
 
     def is_much(runs: list[SimpleNamespace]) -> bool:
         return all(run.stdout_bytes > STREAM_BYTES for run in runs[:-1])
