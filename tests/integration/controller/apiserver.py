@@ -137,6 +137,11 @@ class ApiServer:
                 process.kill()
                 process.wait()
 
+    @property
+    def pids(self) -> list[int]:
+        """Of the two processes."""
+        return [process.pid for process in self._processes.values()]
+
     def kill(self, name: str) -> None:
         """SIGKILL to ``etcd`` or ``kube-apiserver``; ``restart`` brings it back."""
         self._processes[name].kill()

@@ -165,6 +165,11 @@ class Controller:
         self.process = None
         return code
 
+    @property
+    def pids(self) -> list[int]:
+        """Of its process and those of the API server, for a ``Stopwatch``."""
+        return [*self.server.pids, *([] if self.process is None else [self.process.pid])]
+
     def has_ended(self) -> bool:
         """Whether it is not there any more."""
         return self.process is None or self.process.poll() is not None
@@ -202,7 +207,7 @@ async def first_within(bound_s: float, attempt: Callable[[int], Awaitable[float]
     """Tries up to three times whether something can take less than so many seconds.
 
     For promises about what the product is able to: where the machine stood still, a try says nothing of it.
-    ``attempt`` is given the number of the try, from 0, and returns the seconds that it took.
+    ``attempt`` is given the number of the try, from 0, and returns the seconds that it took, best by a ``Stopwatch``.
     """
     took: list[float] = []
     while len(took) < tries:
