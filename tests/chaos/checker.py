@@ -18,8 +18,8 @@ STATUS_OF: Constant = {
     "Cancelled": {"failed"},
     "Rejected": {"failed"},
 }
-_NOTED_S: Constant = 3.0
-"""Within which a leader writes down that a container runs."""
+_NOTED_S: Constant = 10.0
+"""Within which a leader on a busy machine writes down that a container runs."""
 _SLACK: Constant = {"descriptors": 20}
 """By how much a count may have grown: connections that are kept open are no leak."""
 

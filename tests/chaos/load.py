@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, TypeVar
 
 from sandbox_executor_client import AsyncClient, Execution, ExecutionSpec, NotFound, Unavailable, new_execution_id
@@ -129,7 +130,13 @@ class Load:
         if present:
             one.last = execution
             if execution.finished and one.finished_at is None:
-                one.finished_at = time.time()
+                one.finished_at = _finish_time(execution)
+
+
+def _finish_time(execution: Execution) -> float:
+    """By the controller's stamp: the watch may learn of it late. One that never ran has none."""
+    stamp = (execution.raw.get("status") or {}).get("completionTime")
+    return datetime.fromisoformat(stamp).timestamp() if stamp else time.time()
 
 
 def _final(uid: str, one: Created) -> Final:

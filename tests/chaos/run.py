@@ -15,11 +15,13 @@ from tests.chaos.load import Load
 from tests.chaos.report import Done, Report
 from tests.integration.controller.cluster import eventually
 
-SETTLE_S = 240.0
+SETTLE_S = 480.0
 _WARM_UP_S = 3.0
 _CALM_S = 90.0
+_READY_S = 240.0
 _STEADY_S = 8.0
-"""Sandboxes that are started ahead are there by then."""
+_WAITED_FOR = ("busy slots", "cold sandboxes")
+"""What has to be none before the counts are worth a comparison."""
 NOBODY_WATCHES = "both controllers killed"
 _RECOVERY_S = 30.0
 """A Lease runs out, a process starts, a silent executor is asked again."""
@@ -103,11 +105,11 @@ async def _let_all_end(world: World, load: Load) -> dict[str, int]:
     await _settle(load)
     held: dict[str, int] = {}
     since = time.monotonic()
-    deadline = since + _CALM_S
+    deadline = since + _READY_S
     while time.monotonic() < deadline and time.monotonic() - since < _STEADY_S:
         await asyncio.sleep(1)
         before, held = held, await asyncio.to_thread(world.held)
-        if before != held or held["busy slots"]:
+        if before != held or any(held.get(what) for what in _WAITED_FOR):
             since = time.monotonic()
     return held
 

@@ -4,6 +4,7 @@ import asyncio
 import io
 import json
 import secrets
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +24,8 @@ class Run:
     epoch: int | None = None
     attempt: int = 1
     owner: str | None = None
+    ended_at: float | None = None
+    """Unix seconds."""
 
 
 @dataclass
@@ -86,7 +89,7 @@ class FakeExecutor:
     async def end(self, execution_id: str, **fields: Any) -> int:
         """Ends a run and reports it; returns what the controller answered."""
         run = self.runs[execution_id]
-        run.result = make_result(execution_id, **fields)
+        run.result, run.ended_at = make_result(execution_id, **fields), time.time()
         self.active -= 1
         return await self.report(execution_id, run.request["report_token"], run.result)
 
@@ -130,7 +133,7 @@ class FakeExecutor:
     async def _end_later(self, execution_id: str) -> None:
         await asyncio.sleep(self.delay_s)
         run = self.runs[execution_id]
-        run.result = make_result(execution_id)
+        run.result, run.ended_at = make_result(execution_id), time.time()
         self.active -= 1
         # As a real one does: until somebody has taken it, whoever leads.
         while True:

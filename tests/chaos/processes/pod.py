@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,8 +16,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
+from prometheus_client.parser import text_string_to_metric_families
 
 from controller import names
+from executor_runtime.settings import DEFAULT_WARM_SANDBOXES
 from tests.chaos.evidence import ContainerRun
 from tests.chaos.processes import descendants
 from tests.chaos.processes.wire import Wire
@@ -26,12 +29,13 @@ from tests.integration.executor.running import base_environment
 
 _Got = TypeVar("_Got")
 SLOTS = 2
-_READY_S = 30.0
+_READY_S = 120.0
 _RESTART_PAUSE_S = 0.5
 _BACK_OFF_S = 10.0
 """A kubelet's, before it starts again what has ended soon after its start."""
 _LONG_ENOUGH_S = 60.0
 _GRACE_S = 30
+_WARM = "sandbox_executor_warm_sandboxes"
 
 
 @dataclass(frozen=True)
@@ -233,7 +237,7 @@ def _end(process: subprocess.Popen[bytes], limit_s: float) -> None:
         process.wait()
 
 
-async def _insist(call: Callable[[], Awaitable[_Got]], limit_s: float = 60.0) -> _Got:
+async def _insist(call: Callable[[], Awaitable[_Got]], limit_s: float = 240.0) -> _Got:
     """Again and again while the API server is away, as every kubelet does."""
     async with asyncio.timeout(limit_s):
         while True:
@@ -245,6 +249,14 @@ async def _insist(call: Callable[[], Awaitable[_Got]], limit_s: float = 60.0) ->
             except OSError:
                 pass
             await asyncio.sleep(0.2)
+
+
+def count_cold(port: int) -> int:
+    """How many of the sandboxes that an executor starts ahead are not there yet."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer:
+        families = text_string_to_metric_families(answer.read().decode())
+    warm = [sample.value for family in families for sample in family.samples if sample.name == _WARM]
+    return DEFAULT_WARM_SANDBOXES - int(sum(warm))
 
 
 def count_spooled(folder: Path) -> int:

@@ -21,7 +21,7 @@ from tests.chaos.kinds import NEIGHBOURS_POOL
 from tests.chaos.load import Load
 from tests.chaos.processes import bugs, descendants, faults
 from tests.chaos.processes.collect import collect
-from tests.chaos.processes.pod import ExecutorPod, Surroundings, count_spooled
+from tests.chaos.processes.pod import ExecutorPod, Surroundings, count_cold, count_spooled
 from tests.chaos.processes.wire import Wire
 from tests.fakes.control_plane import FakeControlPlane
 from tests.integration.controller.apiserver import ApiError, ApiServer, apply_crds
@@ -157,7 +157,7 @@ class World:
                 replica.module = bugs.__name__
                 environment["SPOILED"] = "controller"
             self._keepers.append(asyncio.create_task(replica.keep_running(environment)))
-        await eventually(lambda: self.leader() is not None, what="a leader", timeout_s=60)
+        await eventually(lambda: self.leader() is not None, what="a leader", timeout_s=180)
 
     async def _end_keepers(self) -> None:
         for keeper in self._keepers:
@@ -217,10 +217,19 @@ class World:
         return {
             **descendants.count(),
             "spooled reports": sum(count_spooled(self.folder / pod.name) for pod in pods),
+            "cold sandboxes": sum(self._count_cold(pod) for pod in pods),
             "busy slots": sum(int((pool.get("status") or {}).get("busySlots", 0)) for pool in pools),
             "descriptors": sum(open_files),
             "not running": open_files.count(0),
         }
+
+    def _count_cold(self, pod: ExecutorPod) -> int:
+        if pod.process is None or pod.process.poll() is not None:
+            return 0  # it is counted as one that does not run
+        try:
+            return count_cold(pod.port)
+        except OSError:  # it has just started, or is about to end
+            return 1
 
     def collect(self, load: Load) -> Evidence:
         """After everything has settled."""

@@ -220,7 +220,7 @@ async def test_a_wait_outlives_every_way_in_which_a_watch_ends(
         lambda request: says(request, huge),  # ends without an error: watched on from there
         ends,
     ]
-    ended = await client.wait("x", timeout_s=20)
+    ended = await client.wait("x", timeout_s=60)
     assert ended.succeeded
     assert server.answers == []
 
@@ -233,7 +233,7 @@ async def test_an_end_that_no_watch_told_is_found_in_the_list(client: AsyncClien
         return web.json_response({"message": "broken"}, status=500)
 
     server.answers = [server.work, server.work, end_silently]
-    assert (await client.wait("x", timeout_s=20)).succeeded
+    assert (await client.wait("x", timeout_s=60)).succeeded
 
 
 async def test_without_a_cluster_it_says_what_to_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

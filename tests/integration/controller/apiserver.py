@@ -1,24 +1,33 @@
 """A real API server on loopback: etcd and kube-apiserver, no kubelet, so that a test plays the nodes itself."""
 
+import fcntl
+import functools
+import http.client
 import json
 import os
+import random
 import secrets
 import shutil
 import socket
 import ssl
 import subprocess
+import tempfile
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, TextIO
 
 import yaml
 
 ROOT = Path(__file__).resolve().parents[3]
-_START_TIMEOUT_S = 60.0
+_START_TIMEOUT_S = 90.0
+_REQUEST_S = 60.0
+_PORTS: Final = range(20_000, 30_000)
+"""Below what the kernel gives to connections and to listeners that name no port, and below Kubernetes' NodePorts."""
 _AUDIT_POLICY = {
     "apiVersion": "audit.k8s.io/v1",
     "kind": "Policy",
@@ -123,10 +132,15 @@ class ApiServer:
         for process in reversed(self._processes.values()):
             process.terminate()
             try:
-                process.wait(10)
+                process.wait(30)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+    @property
+    def pids(self) -> list[int]:
+        """Of the two processes."""
+        return [process.pid for process in self._processes.values()]
 
     def kill(self, name: str) -> None:
         """SIGKILL to ``etcd`` or ``kube-apiserver``; ``restart`` brings it back."""
@@ -146,8 +160,8 @@ class ApiServer:
         try:
             request = urllib.request.Request(self.url + "/readyz")
             request.add_header("Authorization", f"Bearer {self.token}")
-            urllib.request.urlopen(request, timeout=2, context=_no_verification()).close()
-        except OSError:
+            urllib.request.urlopen(request, timeout=10, context=_no_verification()).close()
+        except (OSError, http.client.HTTPException):
             return False
         return True
 
@@ -168,14 +182,17 @@ class ApiServer:
 
         Raises:
             ApiError: the server refused it.
+            OSError: it is away, or went while it answered.
         """
         request = urllib.request.Request(self.url + path, method=method)
         request.add_header("Authorization", f"Bearer {self.token}")
         request.add_header("Content-Type", kind)
         data = None if body is None else json.dumps(body, ensure_ascii=False).encode()
         try:
-            with urllib.request.urlopen(request, data, timeout=20, context=_no_verification()) as response:
-                return json.load(response)
+            with urllib.request.urlopen(request, data, timeout=_REQUEST_S, context=_no_verification()) as response:
+                return json.loads(response.read())
+        except http.client.HTTPException as error:
+            raise ConnectionError(f"the API server broke off: {error!r}") from None
         except urllib.error.HTTPError as error:
             text = error.read().decode()
             try:
@@ -184,16 +201,25 @@ class ApiServer:
                 message = text
             raise ApiError(error.code, message) from None
 
+    def audited(self) -> list[dict[str, Any]]:
+        """What the audit log says so far. Of a request that was answered just now it may say nothing yet."""
+        *lines, _being_written = self.audit_log.read_bytes().split(b"\n")
+        return [json.loads(line) for line in lines]
+
     def writes_on(self, resource: str, name: str) -> list[str]:
         """The writes on one object since it was last created, as the audit log has them, such as ``update status``."""
-        found: list[str] = []
-        for line in self.audit_log.read_text().splitlines():
-            event = json.loads(line)
+        return [verb for verb, _ in self.timed_writes_on(resource, name)]
+
+    def timed_writes_on(self, resource: str, name: str) -> list[tuple[str, float]]:
+        """The same with when each was answered, in Unix seconds by the server's own stamp."""
+        found: list[tuple[str, float]] = []
+        for event in self.audited():
             about = event.get("objectRef") or {}
             if about.get("resource") == resource and about.get("name") == name and event["verb"] != "get":
                 if event["verb"] == "create":
                     found.clear()
-                found.append(f"{event['verb']} {about.get('subresource', '')}".strip())
+                at = datetime.fromisoformat(event["stageTimestamp"]).timestamp()
+                found.append((f"{event['verb']} {about.get('subresource', '')}".strip(), at))
         return found
 
     def _write_files(self) -> None:
@@ -240,7 +266,7 @@ def apply_crd(server: ApiServer, crd: Any) -> None:
     server.request("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", crd)
     group, plural = crd["spec"]["group"], crd["spec"]["names"]["plural"]
     served = f"/apis/{group}/v1alpha1/{plural}"
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + _START_TIMEOUT_S
     while True:
         try:
             server.request("GET", served)
@@ -258,8 +284,35 @@ def _no_verification() -> ssl.SSLContext:
     return context
 
 
+_reserved: set[int] = set()
+
+
 def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
+    """A port of loopback that is this process's until it ends, however often somebody binds it and lets it go.
+
+    No listener that takes any port, and no connection, is given it meanwhile, and no other test process that asks here.
+
+    Raises:
+        RuntimeError: none is left.
+    """
+    for port in random.sample(_PORTS, len(_PORTS)):
+        if port not in _reserved and _reserve(port):
+            _reserved.add(port)
+            return port
+    raise RuntimeError(f"no port of {_PORTS} is free")
+
+
+def _reserve(port: int) -> bool:
+    try:
+        fcntl.lockf(_open_locks(), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", port))
+    except OSError:
+        return False
+    return True
+
+
+@functools.cache
+def _open_locks() -> TextIO:
+    """A byte for each port, locked by the process that has it; the kernel lets go of them when it ends."""
+    return (Path(tempfile.gettempdir()) / f"sandbox-executor-test-ports-{os.getuid()}").open("a")

@@ -15,9 +15,18 @@ from tests.integration.controller.service import Service
 from tests.objects import TestStore, open_folder, run_s3
 
 _USER = "controller"
+_LIMIT_S = 600
+"""For each test: it only ends what hangs, and the first one starts the API server."""
 POD_IP = "10.9.9.9"
 """Of replicas: an EndpointSlice holds no loopback address. ``Service`` looks at its port."""
 StartExecutor = Callable[..., Awaitable[FakeExecutor]]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Starting and stopping controllers takes a busy machine longer than most tests are given."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(_LIMIT_S))
 
 
 @pytest.fixture(params=["folder", "s3"])

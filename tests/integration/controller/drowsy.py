@@ -13,7 +13,8 @@ from controller.clients.executor import ExecutorClient
 from controller.clients.kube import KubeClient
 
 _NAP_S = 1.0
-_LONG_S = 4.0
+_LONG_S = leadership.LeaseTimes().deadline
+"""Then its Lease is over in any case: one that was merely slow goes on."""
 _SLEEPS_ON_S = 5.0
 
 

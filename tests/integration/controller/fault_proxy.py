@@ -57,6 +57,8 @@ class FaultProxy:
     upstream: str
     port: int = 0
     calls: list[Call] = field(default_factory=list)
+    lost: list[Call] = field(default_factory=list)
+    """Those of them that came while it was cut off."""
     breaks: list[Break] = field(default_factory=list)
     edits: dict[str, EditEvent] = field(default_factory=dict)
     silent: set[str] = field(default_factory=set)
@@ -174,6 +176,7 @@ class FaultProxy:
         call = Call(request.method, request.path, dict(request.query))
         self.calls.append(call)
         if self.cut:
+            self.lost.append(call)
             return _abort(request)
         for broken in self.breaks:
             if (answer := await broken(request, call)) is not None:

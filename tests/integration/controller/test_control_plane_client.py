@@ -33,7 +33,7 @@ async def client(control_plane: FakeControlPlane) -> AsyncIterator[ControlPlaneC
     await made.close()
 
 
-def call(timeout_s: float = 5.0) -> Call:
+def call(timeout_s: float = 60.0) -> Call:
     return Call(CONTAINER_READY_PATH, BODY, "the-key", timeout_s)
 
 
@@ -69,7 +69,7 @@ async def test_what_an_answer_means(
     control_plane: FakeControlPlane, client: ControlPlaneClient, answers: Answer, outcome: Outcome
 ) -> None:
     control_plane.program("ready", answers)
-    answer = await client.post(call(timeout_s=0.5))
+    answer = await client.post(call(timeout_s=2.0 if answers is HANG else 60.0))
     assert answer.outcome is outcome
     assert TOKEN not in answer.detail
     assert len(control_plane.calls) == 1

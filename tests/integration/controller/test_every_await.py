@@ -35,7 +35,7 @@ _CODE = "import os, time\ndef handler(event):\n    time.sleep(0.5)\n    return [
 _ENDLESS = "import time\ndef handler(event):\n    time.sleep(600)\n"
 _DISCOVERIES = 3
 """What not each of them passes (a tick of a list that falls between two writes) need not be reached."""
-_TRIES = 6
+_TRIES = 12
 """Lives for a point that each discovery passed: some of those hang on how a peer's bytes fall into packets."""
 _TRIES_OF_RARE = 4
 _LINGERS_S = 1.5
@@ -131,7 +131,7 @@ class Scene:
             event=name,
             env=[{"name": "WORD", "valueFrom": secret}],
             executionId=f"exec_20260101_{name.replace('-', '')}",
-            timeoutSeconds=60,
+            timeoutSeconds=900,
         )
 
     async def follow(self, name: str) -> None:
@@ -147,7 +147,7 @@ class Scene:
                 cancelled = True
             return bool(find_condition(found, "Reported").get("status") == "True")
 
-        await eventually(look, what=f"{name} to be told to the Control Plane", timeout_s=60)
+        await eventually(look, what=f"{name} to be told to the Control Plane", timeout_s=180)
 
     async def check(self, name: str) -> None:
         """It has ended right, once, and the Control Plane has heard it once."""
@@ -158,6 +158,7 @@ class Scene:
         else:
             assert (status["phase"], status.get("returnValue")) == ("Succeeded", [name, "s3cret"]), status
         assert status["attempt"] == 1
+        await eventually(lambda: self._begun(execution_id), what="the executor's log to be read")
         assert self._begun(execution_id) == 1
         answers = sorted(call.answered for call in self.control_plane.of("result", execution_id))  # type: ignore[type-var]
         assert answers.count(201) == 1, answers
@@ -300,12 +301,12 @@ async def kill_at_all(
     return [point for point in left if point in always]
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(2400)
 async def test_killed_at_every_await_it_ends_right(scene: Scene, tmp_path: Path, known: set[Point]) -> None:
     assert await kill_at_all(scene, tmp_path, known, "found") == []
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(2400)
 async def test_killed_at_every_await_of_a_cancellation_it_ends_cancelled(
     scene: Scene, tmp_path: Path, known: set[Point]
 ) -> None:
@@ -313,7 +314,7 @@ async def test_killed_at_every_await_of_a_cancellation_it_ends_cancelled(
     assert await kill_at_all(scene, tmp_path, known, "cance") == []
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(2400)
 async def test_killed_at_every_await_of_a_takeover_it_ends_right(
     scene: Scene, tmp_path: Path, known: set[Point]
 ) -> None:

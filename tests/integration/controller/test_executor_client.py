@@ -9,6 +9,7 @@ from contracts.executor_api import ExecutionRequest
 from controller.clients.executor import ExecutorClient
 from controller.errors import ExecutorFenced, ExecutorUnreachable, NotLeader
 from tests.fakes.executor import FakeExecutor
+from tests.integration.controller.apiserver import free_port
 
 ID = "exec_20260115_a1b2c3d4"
 REQUEST = ExecutionRequest(code="x", language="python", execution_id=ID)
@@ -112,8 +113,8 @@ async def test_it_is_known_whether_a_dispatch_may_have_been_taken(
     app.router.add_post("/execute", answer)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    port = runner.addresses[0][1]
+    port = free_port()  # ours too once nobody listens there
+    await web.TCPSite(runner, "127.0.0.1", port).start()
     client = make_client(7)
     with pytest.raises(ExecutorUnreachable) as refused:
         await client.execute(f"http://127.0.0.1:{port}", REQUEST, 1)

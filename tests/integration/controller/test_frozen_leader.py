@@ -90,7 +90,7 @@ async def test_nothing_of_a_frozen_leader_arrives_after_its_successors_word(
         leader.signal(signal.SIGSTOP)
         # They wait in its socket, and it finds them when it goes on.
         waiting = [asyncio.create_task(beat(leader.url, executor, execution_id)) for execution_id in ids]
-        await eventually(lambda: standby.role == "leader", what="the standby to lead", timeout_s=15)
+        await eventually(lambda: standby.role == "leader", what="the standby to lead")
         await eventually(lambda: service.target == standby.internal_port, what="the Service to follow")
         for execution_id in ids:
             assert await executor.end(execution_id) == 201

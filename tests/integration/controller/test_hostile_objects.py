@@ -10,7 +10,7 @@ import pytest
 from contracts.kube import API_VERSION
 from controller import names
 from tests.integration.controller.apiserver import ApiError
-from tests.integration.controller.cluster import TENANT, Cluster
+from tests.integration.controller.cluster import TENANT, Cluster, eventually
 from tests.integration.controller.conftest import StartExecutor
 
 DEEPEST = 9_900
@@ -56,7 +56,7 @@ async def test_output_that_does_not_fit_beside_the_spec_is_cut(cluster: Cluster,
     await cluster.create_pool("default")
     executor = await start_executor(auto=False)
     created = await cluster.create_execution("wordy", code="#" * MIB, stdin="x" * 300_000)
-    await cluster.wait_for_phase("wordy", "Running")
+    await eventually(lambda: executor.runs, what="the dispatch")
     [execution_id] = executor.runs
     assert await executor.end(execution_id, stdout="<" * 60_000 + "end", stderr="\x01" * 60_000) == 201
     ended = await cluster.wait_for_phase("wordy", "Succeeded")
@@ -78,6 +78,7 @@ async def test_an_object_without_room_for_a_status_holds_no_slot(
     crammed = await cluster.read_execution("crammed")
     assert "status" not in crammed
     assert len(executor.received) == 3
+    await cluster.wait_for_events("crammed", "NoRoomForStatus")
     events = (await cluster.call("GET", names.core_path(TENANT, "events")))["items"]
     [told] = [event for event in events if event["reason"] == "NoRoomForStatus"]
     assert told["involvedObject"]["name"] == "crammed"

@@ -102,6 +102,11 @@ class Executors:
         """As the kernel does when memory runs out."""
         await asyncio.to_thread(self.runs[-1].close)
 
+    async def wait_for_begun(self) -> list[str]:
+        """The same, once there is one: their logs are read in a thread."""
+        found: list[str] = await eventually(self.begun, what="the code to begin")
+        return found
+
     def begun(self) -> list[str]:
         """The execution ids whose code has begun, in all runs."""
         return [
@@ -154,13 +159,14 @@ async def test_what_a_dead_leader_claimed_runs_once_though_its_dispatch_arrives_
     async with one_pod(cluster, leader, service.url) as (executors, network):
         network.drop_epoch = drop_epoch
         execution_id = await kill_with_a_dispatch_on_its_way(cluster, leader, network)
-        ended = await cluster.wait_for_phase("late", "Succeeded", timeout_s=20)
+        ended = await cluster.wait_for_phase("late", "Succeeded")
         assert ended["status"]["attempt"] == 1
+        await eventually(lambda: network.answers, what="the executor's answer to come through")
         assert network.answers == [(202, "")]
         network.let_go()
         await eventually(lambda: len(network.answers) == 2, what="the late dispatch to arrive")
         assert network.answers[1] == answer
-        assert executors.begun() == [execution_id]
+        assert await executors.wait_for_begun() == [execution_id]
         assert await cluster.read_execution("late") == ended
 
 
@@ -180,11 +186,12 @@ async def test_a_late_dispatch_that_arrives_first_is_joined_though_its_config_ma
             await eventually(lambda: network.held == 1, what="the dispatch to be on its way")
             await kill(cluster, leader)
             await cluster.call("PUT", path, {**body, "data": {"main.py": code.format("after")}})
-            await eventually(lambda: network.held == 2, what="the next leader's dispatch", timeout_s=20)
+            await eventually(lambda: network.held == 2, what="the next leader's dispatch")
             network.let_go()
-            ended = await cluster.wait_for_phase("late", "Succeeded", timeout_s=20)
+            ended = await cluster.wait_for_phase("late", "Succeeded")
             assert ended["status"]["returnValue"] in ("before", "after")
-            assert executors.begun() == [ended["status"]["executionId"]]
+            assert await executors.wait_for_begun() == [ended["status"]["executionId"]]
+            await eventually(lambda: len(network.answers) >= 2, what="both answers to come through")
             refusals = [answer for answer in network.answers if answer[0] != 202]
             assert refusals in ([(409, "Executor.Conflict")], [(412, "Executor.StaleEpoch")])
     finally:
@@ -202,7 +209,7 @@ async def test_a_claim_that_names_no_run_has_crashed_and_its_late_dispatch_is_re
         await kill_with_a_dispatch_on_its_way(cluster, leader, network)
         status = names.execution_path("default", "late") + "/status"
         await cluster.call("PATCH", status, {"status": {"executorRun": None}}, kind="application/merge-patch+json")
-        crashed = await cluster.wait_for_phase("late", "Crashed", timeout_s=20)
+        crashed = await cluster.wait_for_phase("late", "Crashed")
         assert find_condition(crashed, "Finished")["reason"] == "ExecutorLost"
         network.let_go()
         await eventually(lambda: network.answers, what="the late dispatch to arrive")
@@ -211,7 +218,7 @@ async def test_a_claim_that_names_no_run_has_crashed_and_its_late_dispatch_is_re
         network.drop_epoch = False
         await cluster.create_execution("after")
         after = await cluster.wait_for_phase("after", "Succeeded")
-        assert executors.begun() == [after["status"]["executionId"]]
+        assert await executors.wait_for_begun() == [after["status"]["executionId"]]
         assert (await cluster.read_execution("late"))["status"]["phase"] == "Crashed"
 
 
@@ -223,7 +230,7 @@ async def test_what_a_dead_leader_claimed_does_not_run_where_the_executor_has_re
         await kill_with_a_dispatch_on_its_way(cluster, leader, network)
         await executors.kill()
         await executors.start()
-        crashed = await cluster.wait_for_phase("late", "Crashed", timeout_s=20)
+        crashed = await cluster.wait_for_phase("late", "Crashed")
         assert find_condition(crashed, "Finished")["reason"] == "ExecutorLost"
         network.let_go()
         await eventually(lambda: network.answers, what="the late dispatch to arrive")
@@ -239,7 +246,7 @@ async def test_what_a_dead_leader_claimed_and_somebody_cancels_ends_cancelled_an
         await kill_with_a_dispatch_on_its_way(cluster, leader, network)
         path = names.execution_path("default", "late")
         await cluster.call("PATCH", path, {"spec": {"cancel": True}}, kind="application/merge-patch+json")
-        await cluster.wait_for_phase("late", "Cancelled", timeout_s=20)
+        await cluster.wait_for_phase("late", "Cancelled")
         network.let_go()
         await eventually(lambda: network.answers, what="the late dispatch to arrive")
         assert executors.begun() == []
@@ -257,6 +264,7 @@ async def test_a_dispatch_whose_answer_was_lost_with_its_executor_is_not_begun_a
         await executors.start()
         network.let_go()
         crashed = await cluster.wait_for_phase("once", "Crashed")
+        await eventually(lambda: len(network.answers) >= 2, what="the answer of the next run to come through")
         assert [answer for answer in network.answers if answer[0] != 202] == [(412, "Executor.OtherRun")]
         assert executors.begun() == [crashed["status"]["executionId"]]
 
@@ -273,5 +281,6 @@ async def test_a_dispatch_that_only_the_next_run_receives_begins_once(
         network.holds = False
         network.let_go()
         ended = await cluster.wait_for_phase("late", "Succeeded")
+        await eventually(lambda: len(network.answers) >= 2, what="both answers to come through")
         assert network.answers == [(412, "Executor.OtherRun"), (202, "")]
-        assert executors.begun() == [ended["status"]["executionId"]]
+        assert await executors.wait_for_begun() == [ended["status"]["executionId"]]

@@ -16,8 +16,9 @@ from controller import names
 from tests.fakes.control_plane import HANG, Call, FakeControlPlane
 from tests.fakes.executor import FakeExecutor
 from tests.integration.controller.apiserver import ApiError, ApiServer, free_port
-from tests.integration.controller.cluster import TENANT, Cluster, Controller, eventually
+from tests.integration.controller.cluster import TENANT, WAIT_S, Cluster, Controller, eventually, first_within
 from tests.integration.controller.conftest import StartExecutor, make_controller
+from tests.integration.controller.stopwatch import Stopwatch
 from tests.integration.controller.test_end import run_one
 from tests.integration.controller.test_way import find_condition
 
@@ -63,7 +64,7 @@ async def start(controller: Controller, control_plane: FakeControlPlane) -> None
     await controller.start(CONTROL_PLANE_URL=control_plane.url, CONTROL_PLANE_TOKEN_FILE=path)
 
 
-async def wait_for_report(cluster: Cluster, name: str, *reasons: str, timeout_s: float = 20) -> dict[str, Any]:
+async def wait_for_report(cluster: Cluster, name: str, *reasons: str, timeout_s: float = WAIT_S) -> dict[str, Any]:
     """Waits until the condition Reported has one of the reasons; the Execution."""
 
     def look() -> Any:
@@ -95,6 +96,7 @@ async def test_a_result_is_told_once_and_that_is_written_once(
 ) -> None:
     await cluster.create_pool("default")
     await start_executor()
+    await cluster.wait_for_slots()
     await cluster.create_execution("told")
     item = await wait_for_report(cluster, "told", "Accepted")
     assert find_condition(item, "Reported")["status"] == "True"
@@ -102,14 +104,15 @@ async def test_a_result_is_told_once_and_that_is_written_once(
     assert_equal(item, call)
     assert call.headers["Idempotency-Key"].startswith(item["status"]["executionId"])
     assert call.token == TOKEN
-    assert cluster.server.writes_on("executions", "told") == ["create"] + ["update status"] * 3
+    await cluster.check_writes("told", "create", *["update status"] * 3)
+    pending = 'sandbox_controller_relay_pending{kind="result"} 0.0'
+    await eventually(lambda: pending in read_metrics(own_controller), what="nothing to be pending")
     metrics = await asyncio.to_thread(read_metrics, own_controller)
     assert 'sandbox_controller_relay_attempts_total{call="result",outcome="accepted"} 1.0' in metrics
-    assert 'sandbox_controller_relay_pending{kind="result"} 0.0' in metrics
 
 
 def read_metrics(controller: Controller) -> str:
-    with urllib.request.urlopen(f"http://127.0.0.1:{controller.health_port}/metrics", timeout=5) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{controller.health_port}/metrics", timeout=60) as answer:
         text: str = answer.read().decode()
         return text
 
@@ -134,7 +137,7 @@ async def test_while_it_is_down_nothing_waits_and_after_a_restart_each_is_told_o
         await cluster.wait_for_phase(f"down-{number:02d}", "Succeeded")
     async with nobody:
         for number in range(25):
-            item = await wait_for_report(cluster, f"down-{number:02d}", "Accepted", timeout_s=40)
+            item = await wait_for_report(cluster, f"down-{number:02d}", "Accepted")
             [call] = effects(nobody, item["status"]["executionId"])
             assert_equal(item, call)
         assert {call.answered for call in nobody.of("result")} == {201}
@@ -143,25 +146,34 @@ async def test_while_it_is_down_nothing_waits_and_after_a_restart_each_is_told_o
 async def test_it_says_how_often_it_tried_and_what_came_of_it(
     cluster: Cluster, own_controller: Controller, control_plane: FakeControlPlane, start_executor: StartExecutor
 ) -> None:
-    control_plane.always("result", 503)
+    """After 1, 2, 4 and 8 s, and less than two more in one of three tries."""
     await cluster.create_pool("default")
     await start_executor()
-    await cluster.create_execution("unheard", ttlSecondsAfterFinished=1)
-    item = await wait_for_report(cluster, "unheard", "Unavailable", timeout_s=40)
-    condition = find_condition(item, "Reported")
-    assert condition["status"] == "False"
-    assert condition["message"] == "5 attempts; the last one: HTTP 503"
-    times = [call.at for call in control_plane.of("result")]
-    pauses = [later - earlier for earlier, later in zip(times, times[1:], strict=False)]
-    for pause, expected in zip(pauses, (1, 2, 4, 8), strict=False):
-        assert expected <= pause < expected + 2
-    assert len({call.headers["Idempotency-Key"] for call in control_plane.of("result")}) == 1
-    # Its time to live has long passed: it is there until it is told, and gone soon after.
-    control_plane.always("result", None)
-    await own_controller.stop(kill=True)
-    await start(own_controller, control_plane)
-    await eventually(lambda: is_gone(cluster, "unheard"), what="the removal")
-    assert len(effects(control_plane, item["status"]["executionId"])) == 1
+
+    async def stay_unheard(number: int) -> float:
+        name = f"unheard-{number}"
+        control_plane.always("result", 503)
+        watch = Stopwatch(own_controller.pids)
+        await cluster.create_execution(name, ttlSecondsAfterFinished=1)
+        item = await wait_for_report(cluster, name, "Unavailable", timeout_s=90)
+        starved_s, execution_id = watch.starved_s(), item["status"]["executionId"]
+        condition = find_condition(item, "Reported")
+        assert condition["status"] == "False"
+        assert condition["message"] == "5 attempts; the last one: HTTP 503"
+        calls = control_plane.of("result", execution_id)
+        pauses = [later.at - earlier.at for earlier, later in zip(calls, calls[1:], strict=False)]
+        late = [pause - wanted for pause, wanted in zip(pauses, (1, 2, 4, 8), strict=False)]
+        assert (len(late), min(late) >= 0) == (4, True), pauses
+        assert len({call.headers["Idempotency-Key"] for call in calls}) == 1
+        # Its time to live has long passed: it is there until it is told, and gone soon after.
+        control_plane.always("result", None)
+        await own_controller.stop(kill=True)
+        await start(own_controller, control_plane)
+        await eventually(lambda: is_gone(cluster, name), what="the removal")
+        assert len(effects(control_plane, execution_id)) == 1
+        return max(late) - starved_s
+
+    await first_within(2, stay_unheard)
 
 
 def is_gone(cluster: Cluster, name: str) -> bool:
@@ -219,14 +231,14 @@ async def test_a_final_answer_is_written_and_not_asked_for_again(
 async def test_a_control_plane_that_hangs_slows_nothing(
     cluster: Cluster, own_controller: Controller, control_plane: FakeControlPlane, start_executor: StartExecutor
 ) -> None:
+    """Against what it takes without that; there are three tries, for one of the two may meet a busier machine."""
     await cluster.create_pool("default")
     executor = await start_executor(concurrency=4)
     answering = await run_burst(cluster, "fast")
     for kind in ("result", "heartbeat", "ready", "exited"):
         control_plane.always(kind, HANG)
-    hanging = await run_burst(cluster, "hung")
-    assert hanging < 2 * answering + 2, f"{hanging:.2f} s with a Control Plane that hangs, {answering:.2f} s without"
-    await eventually(lambda: len(executor.answers) == 60, what="the executor's reports to be answered")
+    await first_within(2 * answering + 2, lambda number: run_burst(cluster, f"hung-{number}"))
+    await eventually(lambda: len(executor.answers) == len(executor.received), what="the reports to be answered")
     assert set(executor.answers) == {201}
 
 
@@ -250,7 +262,7 @@ async def post(controller: Controller, path: str, body: bytes, token: str) -> in
         request = urllib.request.Request(controller.url + path, body, method="POST")
         request.add_header("Authorization", f"Bearer {token}")
         request.add_header("Content-Type", "application/json")
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             status: int = answer.status
             return status
 
@@ -260,21 +272,33 @@ async def post(controller: Controller, path: str, body: bytes, token: str) -> in
 async def test_heartbeats_are_passed_on_before_the_result_and_never_after_it(
     cluster: Cluster, own_controller: Controller, control_plane: FakeControlPlane, start_executor: StartExecutor
 ) -> None:
-    executor, execution_id = await run_one(cluster, start_executor, "beating")
-    assert await send_heartbeat(own_controller, executor, execution_id) == 204
-    [beat] = await control_plane.wait_for("heartbeat", 1, execution_id)
-    assert beat.body["progress"] == {"percent": 50}
-    control_plane.always("heartbeat", HANG)
-    await asyncio.sleep(3.1)
-    assert await send_heartbeat(own_controller, executor, execution_id) == 204
-    await control_plane.wait_for("heartbeat", 2, execution_id)
-    begun = time.monotonic()
-    assert await executor.end(execution_id) == 201
-    await cluster.wait_for_phase("beating", "Succeeded")
-    assert time.monotonic() - begun < 3, "the end does not wait for a heartbeat that hangs"
-    await wait_for_report(cluster, "beating", "Accepted")
-    kinds = [call.kind for call in control_plane.calls if call.execution_id == execution_id]
-    assert kinds == ["heartbeat", "heartbeat", "result"]
+    """And the end does not wait for one that hangs: it comes before that is given up, in one of three tries."""
+    await cluster.create_pool("default", concurrency=1)
+    executor = await start_executor(auto=False, concurrency=1)
+
+    async def end_while_one_hangs(number: int) -> float:
+        name = f"beating-{number}"
+        control_plane.always("heartbeat", None)
+        await cluster.create_execution(name)
+        execution_id = str((await cluster.wait_for_phase(name, "Running"))["status"]["executionId"])
+        await eventually(lambda: execution_id in executor.runs, what="the dispatch")
+        assert await send_heartbeat(own_controller, executor, execution_id) == 204
+        [beat] = await control_plane.wait_for("heartbeat", 1, execution_id)
+        assert beat.body["progress"] == {"percent": 50}
+        control_plane.always("heartbeat", HANG)
+        await asyncio.sleep(3.1)
+        assert await send_heartbeat(own_controller, executor, execution_id) == 204
+        await control_plane.wait_for("heartbeat", 2, execution_id)
+        watch = Stopwatch(own_controller.pids)
+        assert await executor.end(execution_id) == 201
+        await cluster.wait_for_phase(name, "Succeeded")
+        took_s = watch.read()
+        await wait_for_report(cluster, name, "Accepted")
+        kinds = [call.kind for call in control_plane.calls if call.execution_id == execution_id]
+        assert kinds == ["heartbeat", "heartbeat", "result"]
+        return took_s
+
+    await first_within(3, end_while_one_hangs)
 
 
 async def test_a_large_result_is_held_by_its_executor_until_the_control_plane_has_it_whole(
@@ -306,7 +330,7 @@ async def test_when_its_executor_is_lost_first_what_the_status_keeps_is_told(
     control_plane.program("result", 500)
     assert await executor.end(execution_id, stdout=OUTPUT) == 503
     await cluster.delete(names.core_path("sandbox-system", "pods", "pod-1"))
-    await wait_for_report(cluster, "cut", "ReportedTruncated", timeout_s=40)
+    await wait_for_report(cluster, "cut", "ReportedTruncated")
     [call] = effects(control_plane, execution_id)
     assert (call.body["stdout"], call.body["stdout_truncated"]) == (OUTPUT[-65_536:], True)
 
@@ -364,5 +388,4 @@ async def test_each_container_run_is_told_ready_and_exited_once_and_the_pool_say
     assert (by_run["second"]["exit_reason"], by_run["second"]["exit_code"]) == ("error", -1)
     keys = [call.headers["Idempotency-Key"] for call in control_plane.of("ready") + control_plane.of("exited")]
     assert len(set(keys)) == 4
-    reasons = {event["reason"] for event in await cluster.events("default")}
-    assert {"ContainerReady", "ContainerExited"} <= reasons
+    await cluster.wait_for_events("default", "ContainerReady", "ContainerExited")

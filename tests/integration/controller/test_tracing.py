@@ -67,6 +67,7 @@ async def executor(cluster: Cluster, traced: Controller) -> AsyncIterator[Runnin
         port = await asyncio.to_thread(lambda: running.port)
         await cluster.create_pool("default")
         await cluster.add_pod("pod-1", "default", port, concurrency=2)
+        await cluster.wait_for_slots(free=2)
         yield running
 
 
@@ -107,8 +108,7 @@ async def test_creator_controller_executor_code_and_control_plane_share_one_trac
     ran = executor.wait_for_log("result_reported")
     assert ran["traceparent"] == inside.traceparent
     assert set(collector.paths) == {"/v1/traces"}
-    writes = ["create"] + ["update status"] * 3
-    await eventually(lambda: cluster.server.writes_on("executions", "traced") == writes, what="no write but the usual")
+    await cluster.check_writes_of_a_run("traced", afterwards=1)
 
 
 async def test_spans_that_wait_are_sent_at_the_end_of_the_process(collector: Collector) -> None:

@@ -19,6 +19,7 @@ async def test_an_execution_ends_with_its_result_after_exactly_two_status_writes
 ) -> None:
     await cluster.create_pool("default")
     executor = await start_executor()
+    await cluster.wait_for_slots()
     await cluster.create_execution("hello", event={"name": "world"})
     ended = await cluster.wait_for_phase("hello", "Succeeded")
 
@@ -34,21 +35,33 @@ async def test_an_execution_ends_with_its_result_after_exactly_two_status_writes
     assert run.owner == ended["metadata"]["uid"], "its output is this Execution's alone"
     assert executor.tokens == [f"Bearer {controller.execute_token}"]
     await eventually(lambda: executor.answers == [201], what="the report to be answered")
-    assert cluster.server.writes_on("executions", "hello") == ["create", "update status", "update status"]
+    await cluster.check_writes("hello", "create", "update status", "update status")
 
 
 async def test_forty_at_once_run_in_order_and_never_more_than_the_slots(
     cluster: Cluster, start_executor: StartExecutor
 ) -> None:
     await cluster.create_pool("default")
-    executors = [await start_executor(f"pod-{number}", delay_s=0.4) for number in (1, 2)]
+    executors = [await start_executor(f"pod-{number}", auto=False, delay_s=0.4) for number in (1, 2)]
+    for number in range(8):
+        await cluster.create_execution(f"before-{number}")
+    await eventually(lambda: sum(executor.active for executor in executors) == 8, what="all slots to be taken")
     created = await asyncio.gather(*(cluster.create_execution(f"burst-{number:02d}") for number in range(40)))
+    await eventually(lambda: queued(cluster) == 40, what="all to wait")
+    for executor in executors:
+        executor.auto = True
+        assert [await executor.end(execution_id) for execution_id in list(executor.runs)[:4]] == [201] * 4
     ended = [await cluster.wait_for_phase(item["metadata"]["name"], "Succeeded") for item in created]
     assert [executor.most_active for executor in executors] == [4, 4]
-    assert sum(len(executor.received) for executor in executors) == 40
+    assert sum(len(executor.received) for executor in executors) == 48
     by_creation = sorted(zip(created, ended, strict=True), key=lambda pair: _order(pair[0]["metadata"]))
     starts = [pair[1]["status"]["startTime"] for pair in by_creation]
     assert starts == sorted(starts)
+
+
+def queued(cluster: Cluster) -> int:
+    """How many wait in the pool, by its status."""
+    return int(cluster.server.request("GET", names.pool_path("default")).get("status", {}).get("queued", 0))
 
 
 def _order(metadata: dict[str, Any]) -> tuple[str, int]:
@@ -84,17 +97,7 @@ async def test_one_without_a_pool_says_so_and_runs_once_the_pool_is_there(
     await cluster.create_pool("later")
     await start_executor("pod-later", "later")
     await cluster.wait_for_phase("early", "Succeeded")
-    reasons = await eventually_events(cluster, "early", {"PoolNotFound", "Scheduled", "Finished"})
-    assert {"PoolNotFound", "Scheduled", "Finished"} <= reasons
-
-
-async def eventually_events(cluster: Cluster, name: str, wanted: set[str]) -> set[str]:
-    for _ in range(200):
-        reasons = {event["reason"] for event in await cluster.events(name)}
-        if wanted <= reasons:
-            return reasons
-        await asyncio.sleep(0.05)
-    return reasons
+    await cluster.wait_for_events("early", "PoolNotFound", "Scheduled", "Finished")
 
 
 async def test_one_that_waits_for_a_slot_says_so_once_and_does_not_block_another_pool(
@@ -105,7 +108,7 @@ async def test_one_that_waits_for_a_slot_says_so_once_and_does_not_block_another
     busy = await start_executor("pod-1", concurrency=1, auto=False)
     await start_executor("pod-2", "other", concurrency=1)
     first = await cluster.create_execution("first")
-    await cluster.wait_for_phase("first", "Running")
+    await eventually(lambda: busy.runs, what="the dispatch")
     await cluster.create_execution("second")
     waiting = await cluster.wait_for_phase("second", "Pending")
     assert find_condition(waiting, "Scheduled")["reason"] == "Queued"
@@ -115,8 +118,7 @@ async def test_one_that_waits_for_a_slot_says_so_once_and_does_not_block_another
     busy.auto = True
     await busy.end((await cluster.read_execution("first"))["status"]["executionId"])
     await cluster.wait_for_phase("second", "Succeeded")
-    writes = cluster.server.writes_on("executions", "second")
-    assert writes == ["create", "update status", "update status", "update status"]
+    await cluster.check_writes("second", "create", "update status", "update status", "update status")
     assert first["metadata"]["name"] == "first"
 
 
