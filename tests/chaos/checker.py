@@ -18,8 +18,8 @@ STATUS_OF: Constant = {
     "Cancelled": {"failed"},
     "Rejected": {"failed"},
 }
-_NOTED_S: Constant = 10.0
-"""Within which a leader on a busy machine writes down that a container runs."""
+_NOTED_S: Constant = 3.0
+"""Within which a leader writes down that a container runs."""
 _SLACK: Constant = {"descriptors": 20}
 """By how much a count may have grown: connections that are kept open are no leak."""
 
@@ -164,12 +164,23 @@ def _check_containers(evidence: Evidence) -> Iterator[str]:
 
 
 def _was_seen(evidence: Evidence, run: ContainerRun) -> bool:
-    """Whether a controller can have known of it: one that came and went while none was there is known to nobody."""
+    """Whether a controller can have known of it: one that came and went while none was there, or none could read or
+    write anything, is known to nobody."""
     if run.shown is None:
         return False
     begun, ended = run.shown
-    unwatched = [outage for outage in evidence.outages if outage.unwatched]
-    return not any(outage.begun - _NOTED_S <= begun and ended <= outage.ended for outage in unwatched)
+    return not any(since - _NOTED_S <= begun and ended <= until for since, until in _unwatched(evidence))
+
+
+def _unwatched(evidence: Evidence) -> list[tuple[float, float]]:
+    """Spans; outages that meet are one."""
+    spans: list[tuple[float, float]] = []
+    for since, until in sorted((outage.begun, outage.ended) for outage in evidence.outages if outage.unwatched):
+        if spans and since <= spans[-1][1]:
+            spans[-1] = (spans[-1][0], max(until, spans[-1][1]))
+        else:
+            spans.append((since, until))
+    return spans
 
 
 def _check_residue(evidence: Evidence) -> Iterator[str]:

@@ -94,7 +94,7 @@ class Outage:
     begun: float
     ended: float
     unwatched: bool = False
-    """Whether no controller was there that saw what pods there are."""
+    """Whether no controller was there that saw what pods there are, and was able to write it down."""
 
 
 @dataclass

@@ -85,6 +85,10 @@ def test_a_container_that_nobody_could_know_of_need_not_be_told() -> None:
     assert check(evidence) == []
     evidence.outages = [Outage(51, 59, unwatched=True)]
     assert any("was told 0 times" in line for line in check(evidence))
+    evidence.outages = [Outage(55, 80, unwatched=True), Outage(51, 56, unwatched=True)]
+    assert check(evidence) == []
+    evidence.outages = [Outage(57, 80, unwatched=True), Outage(51, 56, unwatched=True)]
+    assert any("was told 0 times" in line for line in check(evidence))
 
 
 def test_what_the_status_keeps_is_no_other_end_than_the_whole_result_that_was_taken() -> None:
