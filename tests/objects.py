@@ -16,7 +16,7 @@ from tests.integration.controller.apiserver import find_binary, free_port
 
 BUCKET = "outputs"
 PREFIX = "cluster-a/outputs"
-_START_S = 30.0
+_START_S = 60.0
 
 
 @dataclass
@@ -64,7 +64,7 @@ class TestStore:
         """The server goes away; its objects stay."""
         assert self.process is not None
         self.process.terminate()
-        self.process.wait(10)
+        self.process.wait(60)
 
     def start(self) -> None:
         """Starts the server and waits until it answers."""
@@ -83,7 +83,7 @@ class TestStore:
 
 def _answers(url: str) -> bool:
     try:
-        urllib.request.urlopen(url, timeout=2).close()
+        urllib.request.urlopen(url, timeout=10).close()
     except urllib.error.HTTPError:
         return True
     except OSError:

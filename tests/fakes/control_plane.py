@@ -105,7 +105,7 @@ class FakeControlPlane:
         return [call for call in self.calls if call.kind == kind and execution_id in (None, call.execution_id)]
 
     async def wait_for(
-        self, kind: Kind, count: int = 1, execution_id: str | None = None, timeout_s: float = 10.0
+        self, kind: Kind, count: int = 1, execution_id: str | None = None, timeout_s: float = 60.0
     ) -> list[Call]:
         """The calls, once there are ``count`` of them. Raises TimeoutError with what did arrive."""
         try:
