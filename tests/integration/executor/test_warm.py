@@ -93,6 +93,18 @@ def fork_server(executor: RunningExecutor) -> psutil.Process:
     return found
 
 
+def in_sandboxes(executor: RunningExecutor) -> list[psutil.Process]:
+    """All that runs below it but for the fork server."""
+    servers = {server.pid for server in fork_servers(executor)}
+    return [process for process in descendants(executor) if process.pid not in servers]
+
+
+async def until_ended(processes: list[psutil.Process]) -> None:
+    """Until they are gone: a sandbox that is given code while it dies takes that along."""
+    _, alive = await asyncio.to_thread(psutil.wait_procs, processes, PATIENCE_S)
+    assert alive == []
+
+
 def fork_servers(executor: RunningExecutor) -> list[psutil.Process]:
     """None, or more than one, only while one follows another."""
     children = psutil.Process(executor.process.pid).children()
@@ -166,14 +178,13 @@ async def test_none_when_none_is_wanted(start: Start) -> None:
 @pytest.mark.parametrize("victim", ["bwrap", "cat", "python3"])
 async def test_one_that_ends_while_it_waits_is_missed_by_nobody(start: Start, victim: str) -> None:
     async with warmed(start) as (executor, client):
-        server = fork_server(executor).pid
-        killed = []
+        server, killed = fork_server(executor).pid, []
         for process in named(executor, victim):
             with contextlib.suppress(psutil.NoSuchProcess):  # they end with each other
                 if process.pid != server:
                     process.send_signal(signal.SIGKILL)
                     killed.append(process)
-        await asyncio.to_thread(psutil.wait_procs, killed, PATIENCE_S)
+        await until_ended(killed)
         assert [await run(client, event=number) for number in range(4)] == [0, 1, 2, 3]
         await wait_until_warm(client, 2)
         assert await run(client, event="after") == "after"
@@ -181,11 +192,9 @@ async def test_one_that_ends_while_it_waits_is_missed_by_nobody(start: Start, vi
 
 async def test_an_executor_whose_fork_server_is_killed_goes_on(start: Start) -> None:
     async with warmed(start) as (executor, client):
-        first = fork_server(executor)
+        first, waiting = fork_server(executor), in_sandboxes(executor)
         first.send_signal(signal.SIGKILL)
-        await asyncio.to_thread(
-            first.wait, PATIENCE_S
-        )  # those that wait die with it; one that is given code meanwhile, too
+        await until_ended([first, *waiting])  # those that wait die with it; one that is given code meanwhile, too
         assert [await run(client, event=number) for number in range(4)] == [0, 1, 2, 3]
         async with asyncio.timeout(PATIENCE_S):
             while fork_server_pid(executor) in (0, first.pid):  # noqa: ASYNC110
