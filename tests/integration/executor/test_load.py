@@ -56,7 +56,7 @@ async def test_sixty_executions_with_retrying_clients_all_end_once_and_leave_not
         await control_plane.wait_for("result")
         await wait_until_warm(client, 2)
         before, children = [""], below(executor)
-        while before != (before := descriptors_of(executor)):  # the result's file may be open still
+        while before != (before := descriptors_of(executor)):  # noqa: ASYNC110 - the result's file may be open still
             await asyncio.sleep(0.5)
 
         async def insist(number: int) -> httpx.Response:
