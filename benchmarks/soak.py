@@ -238,16 +238,18 @@ LOADS: list[tuple[str, Load, str]] = [
 ]  # fmt: skip
 
 
-async def work(soak: Soak, until: float, seed: int) -> None:
-    """One client: one load after the other, in an order of its own."""
+async def work(soak: Soak, until: float, seed: int, least: int = 0) -> None:
+    """One client: one load after the other, in an order of its own, and so many of them however long that takes."""
     order = random.Random(seed)  # noqa: S311 - an order, no secret
     has_node = shutil.which("node") is not None
-    while time.monotonic() < until:
+    done = 0
+    while time.monotonic() < until or done < least:
         name, load, code = order.choice(LOADS)
         if name == "javascript" and not has_node:
             continue
         await load(soak, make_request(code))
         soak.counts[name] += 1
+        done += 1
 
 
 async def watch(soak: Soak, interval_s: float) -> None:
@@ -283,7 +285,7 @@ async def opened(directory: Path) -> AsyncIterator[Soak]:
 
 async def settle(soak: Soak) -> Held:
     """What is held when everything is reported and every retention is over."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while True:
         await asyncio.sleep(0.5)
         calls = soak.control_plane.of("result")
@@ -316,8 +318,8 @@ def find_leaks(before: Held, after: Held, memory_mb: list[tuple[int, float]]) ->
     return leaks
 
 
-async def run_soak(seconds: float, directory: Path) -> tuple[Soak, Held, Held, list[str]]:
-    """(the soak, what was held after the warm-up, and at the end, what leaked)."""
+async def run_soak(seconds: float, directory: Path, least: int = 0) -> tuple[Soak, Held, Held, list[str]]:
+    """(the soak, what was held after the warm-up, and at the end, what leaked); each client does ``least`` loads."""
     async with opened(directory) as soak:
         for name, load, code in LOADS:
             if name != "javascript" or shutil.which("node"):
@@ -329,7 +331,7 @@ async def run_soak(seconds: float, directory: Path) -> tuple[Soak, Held, Held, l
         try:
             async with asyncio.TaskGroup() as clients:
                 for seed in range(CLIENTS):
-                    clients.create_task(work(soak, time.monotonic() + seconds, seed))
+                    clients.create_task(work(soak, time.monotonic() + seconds, seed, least))
         finally:
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 import anyio
 
-from sandbox_executor_client.errors import ClientError, WaitTimeout
+from sandbox_executor_client.errors import ClientError, Deleted, NotFound, NotInstalled, WaitTimeout
 from sandbox_executor_client.execution import Execution
 from sandbox_executor_client.output import OnText, Output, Teller
 from sandbox_executor_client.result import Result
@@ -75,6 +75,11 @@ class AsyncHandle:
         if self._ended is None:
             try:
                 self._ended = await self._client.wait(self.name, timeout_s=timeout_s)
+            except (Deleted, NotInstalled):
+                raise
+            except NotFound as error:  # it has been there: who made this handle has seen it
+                text = f"{self.namespace}/{self.name} was deleted before it ended"
+                raise Deleted(text, request_id=error.request_id) from error
             except WaitTimeout as error:
                 if not self._in_block:
                     raise

@@ -16,7 +16,7 @@ from typing import Any
 
 from sandbox_run.errors import ExecutorFailed
 
-_START_TIMEOUT_S = 20.0
+_START_TIMEOUT_S = 60.0
 _STOP_TIMEOUT_S = 5.0
 _LINE_BYTES = 1_048_576
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from tests.integration.controller.apiserver import ROOT, ApiServer
+from tests.patience import PATIENCE_S
 
 _LOOK_AGAIN_S: Final = 0.2
-_RUN_TIMEOUT_S: Final = 60
 
 
 @dataclass
@@ -64,7 +64,7 @@ class Kubelet:
             cwd=self.folder,
             capture_output=True,
             text=True,
-            timeout=_RUN_TIMEOUT_S,
+            timeout=PATIENCE_S,
             check=False,
         )
         self.ran.append(job["metadata"]["name"])

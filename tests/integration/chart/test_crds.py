@@ -17,6 +17,7 @@ from contracts.crd import execution_crd, pool_crd
 from tests.integration.chart.kubelet import Kubelet
 from tests.integration.controller.apiserver import ROOT, ApiError, ApiServer, find_binary
 
+pytestmark = pytest.mark.timeout(600)
 NAMESPACE = "operator"
 RELEASE = "sandbox-executor"
 CHART = ROOT / "deploy" / "helm" / "sandbox-executor"
@@ -48,11 +49,11 @@ class Helm:
         folders = {f"HELM_{name}_HOME": str(self.server.folder / "helm") for name in ("CACHE", "CONFIG", "DATA")}
         environment = {**os.environ, **folders, "KUBECONFIG": str(self.server.kubeconfig)}
         command = [str(find_binary("helm")), *words, "--namespace", NAMESPACE]
-        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100, check=False)
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280, check=False)
 
     def upgrade(self, chart: Path, *values: str) -> str:
         sets = [word for value in values for word in ("--set", value)]
-        return self.run("upgrade", RELEASE, str(chart), "--timeout", "60s", *sets)
+        return self.run("upgrade", RELEASE, str(chart), "--timeout", "240s", *sets)
 
 
 @pytest.fixture(scope="module")
@@ -195,7 +196,7 @@ def test_a_job_that_is_refused_says_why_and_nothing_is_upgraded(
     toothless = shutil.copytree(CHART, tmp_path / "toothless")
     template = toothless / "templates" / "crds.yaml"
     template.write_text(template.read_text().replace('ternary "patch" "delete"', 'ternary "watch" "delete"'))
-    ended = helm.ended("upgrade", RELEASE, str(toothless), "--timeout", "60s", "--set", "defaultPool.replicas=3")
+    ended = helm.ended("upgrade", RELEASE, str(toothless), "--timeout", "240s", "--set", "defaultPool.replicas=3")
     assert ended.returncode != 0
     assert "pre-upgrade hooks failed" in ended.stderr
     assert "executions.sandbox-executor.dev" in kubelet.said[-1]

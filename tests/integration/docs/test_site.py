@@ -12,6 +12,8 @@ import pytest
 from tests.integration.docs.commands import DOCS
 from tests.shell import ROOT
 
+pytestmark = pytest.mark.timeout(300)
+
 
 def build(pages: Path, into: Path) -> subprocess.CompletedProcess[str]:
     """As ``make check`` does, in a network namespace of its own where that can be had."""
@@ -23,7 +25,7 @@ def build(pages: Path, into: Path) -> subprocess.CompletedProcess[str]:
     command = [*alone, sys.executable, "-m", "sphinx", *found[1].split(), "-d", str(into / "doctrees"), "--quiet"]
     command += [str(pages), str(into / "site")]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.run(command, capture_output=True, text=True, timeout=110, env=environment)
+    return subprocess.run(command, capture_output=True, text=True, timeout=280, env=environment)
 
 
 @pytest.fixture(scope="module")

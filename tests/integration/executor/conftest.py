@@ -13,6 +13,13 @@ from tests.fakes.control_plane import FakeControlPlane
 from tests.integration.executor.running import RunningExecutor, open_directory, run_executor
 
 TOKEN = "token-of-the-tests"
+HELD = """
+import os, time
+def handler(event):
+    open("begun", "w").close()
+    while not os.path.exists("go"): time.sleep(0.01)
+"""
+"""Runs until ``RunningExecutor.let_go`` makes the file ``go``."""
 _numbers = itertools.count()
 
 

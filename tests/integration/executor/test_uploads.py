@@ -18,7 +18,7 @@ from executor_runtime.sandbox import Output
 from executor_runtime.secret import Redactor, Token
 from executor_runtime.uploads import Ended, Uploader
 from executor_runtime.workspace import Workspace, Workspaces
-from tests.integration.controller.apiserver import free_port
+from tests.patience import TRIES, time_limits
 
 EXECUTION_ID = "exec_20260115_a1b2c3d4"
 QUERY = "X-Amz-Credential=A%2FB%2Bc&sig=a%3D%3D&plus=a+b"
@@ -37,7 +37,7 @@ class Stores:
         self.grants = 200
         self.hangs = asyncio.Event()
         self.is_slow = False
-        self.port = free_port()
+        self.port = 0
 
     async def grant(self, request: web.Request) -> web.Response:
         said = await request.json()
@@ -71,7 +71,8 @@ async def stores() -> AsyncIterator[Stores]:
     app.router.add_put("/store/{key}", made.put)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", made.port).start()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    made.port = runner.addresses[0][1]
     yield made
     made.hangs.set()
     await runner.cleanup()
@@ -162,9 +163,12 @@ async def test_a_store_that_hangs_is_given_up_in_time(stores: Stores, workspace:
         (workspace.path / name).write_bytes(name.encode())
     stores.is_slow = True
     loop = asyncio.get_running_loop()
-    begun = loop.time()
-    result = await store(stores, workspace, timeout_s=0.5)
-    assert loop.time() - begun < 5
+    for _ in range(TRIES):
+        begun = loop.time()
+        result = await store(stores, workspace, timeout_s=0.5)
+        if (took_s := loop.time() - begun) < 5:
+            break
+    assert took_s < 5
     assert kept(result) == []
     assert result.outputs_missing is not None
     assert result.outputs_missing.reason == "UploadTimedOut"
@@ -174,7 +178,11 @@ async def test_a_store_that_hangs_is_given_up_in_time(stores: Stores, workspace:
 async def test_a_controller_that_is_away_is_asked_until_the_time_is_over(stores: Stores, workspace: Workspace) -> None:
     (workspace.path / "a").touch()
     stores.grants = 503
-    result = await store(stores, workspace, timeout_s=2.5)
+    for _ in range(TRIES):
+        stores.asked.clear()
+        result = await store(stores, workspace, timeout_s=2.5)
+        if len(stores.asked) == 3:  # where there was time for it
+            break
     assert kept(result) == []
     assert result.outputs_missing is not None
     assert result.outputs_missing.reason == "UploadTimedOut"
@@ -184,12 +192,15 @@ async def test_a_controller_that_is_away_is_asked_until_the_time_is_over(stores:
 async def test_whoever_stops_it_waits_for_nothing(stores: Stores, workspace: Workspace) -> None:
     (workspace.path / "a").touch()
     stores.is_slow = True
-    stopped = asyncio.Event()
-    asyncio.get_running_loop().call_later(0.3, stopped.set)
     loop = asyncio.get_running_loop()
-    begun = loop.time()
-    result = await store(stores, workspace, stopped=stopped)
-    assert loop.time() - begun < 5
+    for _ in range(TRIES):
+        stopped = asyncio.Event()
+        loop.call_later(0.3, stopped.set)
+        begun = loop.time()
+        result = await store(stores, workspace, stopped=stopped)
+        if (took_s := loop.time() - begun) < 5:
+            break
+    assert took_s < 5
     assert result.outputs_missing is not None
     assert result.outputs_missing.reason == "UploadStopped"
 
@@ -197,8 +208,11 @@ async def test_whoever_stops_it_waits_for_nothing(stores: Stores, workspace: Wor
 async def test_what_is_stored_by_then_counts(stores: Stores, workspace: Workspace) -> None:
     for number in range(6):
         (workspace.path / str(number)).write_bytes(b"%d" % number)
-    stores.statuses = [200, 200, 200, *[503] * 100]
-    result = await store(stores, workspace, timeout_s=1.0)
+    for limit_s in time_limits():
+        stores.statuses = [200, 200, 200, *[503] * 100]
+        result = await store(stores, workspace, timeout_s=limit_s)
+        if len(kept(result)) == 3:  # where there was time for it
+            break
     assert len(kept(result)) == 3
     assert result.outputs_missing is not None
     assert result.outputs_missing.reason == "UploadTimedOut"

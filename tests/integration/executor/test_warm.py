@@ -14,6 +14,7 @@ import pytest
 
 from tests.integration.executor.conftest import make_request
 from tests.integration.executor.running import RunningExecutor, read_metric, wait_until_warm
+from tests.patience import PATIENCE_S
 
 pytestmark = pytest.mark.sandbox
 Start = Callable[..., RunningExecutor]
@@ -56,6 +57,18 @@ def descendants(executor: RunningExecutor) -> list[psutil.Process]:
     return psutil.Process(executor.process.pid).children(recursive=True)
 
 
+def named(executor: RunningExecutor, name: str) -> list[psutil.Process]:
+    """What runs below it under this name; others may end meanwhile."""
+    return [process for process in descendants(executor) if name_of(process) == name]
+
+
+def name_of(process: psutil.Process) -> str:
+    """Empty where it has ended."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.name()
+    return ""
+
+
 def test_what_holds_a_sandbox_has_none_of_its_pipes(start: Start) -> None:
     executor = start(WARM_SANDBOXES="2")
 
@@ -64,7 +77,7 @@ def test_what_holds_a_sandbox_has_none_of_its_pipes(start: Start) -> None:
             await wait_until_warm(client, 2)
 
     asyncio.run(scene())
-    holding = [process for process in descendants(executor) if process.name() == "bwrap"]
+    holding = named(executor, "bwrap")
     assert len(holding) == 4, "bwrap and its child, twice"
     for process in holding:
         folder = f"/proc/{process.pid}/fd"
@@ -76,8 +89,26 @@ def test_what_holds_a_sandbox_has_none_of_its_pipes(start: Start) -> None:
 
 def fork_server(executor: RunningExecutor) -> psutil.Process:
     """The executor's one child that is an interpreter and no bwrap."""
-    (found,) = [child for child in psutil.Process(executor.process.pid).children() if child.name() != "bwrap"]
+    (found,) = fork_servers(executor)
     return found
+
+
+def in_sandboxes(executor: RunningExecutor) -> list[psutil.Process]:
+    """All that runs below it but for the fork server."""
+    servers = {server.pid for server in fork_servers(executor)}
+    return [process for process in descendants(executor) if process.pid not in servers]
+
+
+async def until_ended(processes: list[psutil.Process]) -> None:
+    """Until they are gone: a sandbox that is given code while it dies takes that along."""
+    _, alive = await asyncio.to_thread(psutil.wait_procs, processes, PATIENCE_S)
+    assert alive == []
+
+
+def fork_servers(executor: RunningExecutor) -> list[psutil.Process]:
+    """None, or more than one, only while one follows another."""
+    children = psutil.Process(executor.process.pid).children()
+    return [child for child in children if name_of(child) not in ("bwrap", "")]
 
 
 @asynccontextmanager
@@ -122,7 +153,7 @@ async def test_another_size_of_tmp_starts_cold_and_then_warm(start: Start) -> No
     async with warmed(start) as (_, client):
         assert await run(client, code, limits=limits) == 16 << 20
         assert (await started(client, "warm"), await started(client, "cold")) == (0, 1)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_S):
             while await started(client, "warm") == 0:
                 assert await run(client, code, limits=limits) == 16 << 20
                 await wait_until_warm(client, 2)
@@ -147,14 +178,13 @@ async def test_none_when_none_is_wanted(start: Start) -> None:
 @pytest.mark.parametrize("victim", ["bwrap", "cat", "python3"])
 async def test_one_that_ends_while_it_waits_is_missed_by_nobody(start: Start, victim: str) -> None:
     async with warmed(start) as (executor, client):
-        server = fork_server(executor).pid
-        killed = []
-        for process in descendants(executor):
+        server, killed = fork_server(executor).pid, []
+        for process in named(executor, victim):
             with contextlib.suppress(psutil.NoSuchProcess):  # they end with each other
-                if process.name() == victim and process.pid != server:
+                if process.pid != server:
                     process.send_signal(signal.SIGKILL)
                     killed.append(process)
-        await asyncio.to_thread(psutil.wait_procs, killed, 10)
+        await until_ended(killed)
         assert [await run(client, event=number) for number in range(4)] == [0, 1, 2, 3]
         await wait_until_warm(client, 2)
         assert await run(client, event="after") == "after"
@@ -162,11 +192,11 @@ async def test_one_that_ends_while_it_waits_is_missed_by_nobody(start: Start, vi
 
 async def test_an_executor_whose_fork_server_is_killed_goes_on(start: Start) -> None:
     async with warmed(start) as (executor, client):
-        first = fork_server(executor)
+        first, waiting = fork_server(executor), in_sandboxes(executor)
         first.send_signal(signal.SIGKILL)
-        await asyncio.to_thread(first.wait, 10)  # those that wait die with it; one that is given code meanwhile, too
+        await until_ended([first, *waiting])  # those that wait die with it; one that is given code meanwhile, too
         assert [await run(client, event=number) for number in range(4)] == [0, 1, 2, 3]
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_S):
             while fork_server_pid(executor) in (0, first.pid):  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
         await wait_until_warm(client, 2)
@@ -175,8 +205,8 @@ async def test_an_executor_whose_fork_server_is_killed_goes_on(start: Start) -> 
 
 def fork_server_pid(executor: RunningExecutor) -> int:
     """0 while there is none."""
-    found = [child.pid for child in psutil.Process(executor.process.pid).children() if child.name() != "bwrap"]
-    return found[0] if len(found) == 1 else 0
+    found = fork_servers(executor)
+    return found[0].pid if len(found) == 1 else 0
 
 
 async def test_a_fork_server_that_hangs_costs_time_and_no_execution(start: Start) -> None:
@@ -186,13 +216,13 @@ async def test_a_fork_server_that_hangs_costs_time_and_no_execution(start: Start
 
 
 async def test_an_execution_under_way_ends_as_an_error_when_its_process_1_is_killed(start: Start) -> None:
-    code = "import time\ndef handler(event):\n    open('up', 'w').close()\n    time.sleep(60)\n"
+    code = "import time\ndef handler(event):\n    open('up', 'w').close()\n    time.sleep(600)\n"
     async with warmed(start) as (executor, client):
-        request = make_request(code, timeout=60)
+        request = make_request(code, timeout=600)
         running = asyncio.create_task(client.post("/execute", json=request))
         await asyncio.to_thread(executor.wait_for_file, request["execution_id"], "up")
         fork_server(executor).send_signal(signal.SIGKILL)
-        result = (await asyncio.wait_for(running, 20)).json()
+        result = (await asyncio.wait_for(running, PATIENCE_S)).json()
     assert (result["status"], result["reason"]) == ("error", "SandboxError")
 
 
@@ -204,6 +234,6 @@ async def test_nothing_is_left_when_the_executor_ends(start: Start) -> None:
         below = descendants(executor)
         assert len(below) >= 9
         executor.process.send_signal(number)
-        executor.process.wait(10)
-        _, alive = psutil.wait_procs(below, timeout=10)
+        executor.process.wait(PATIENCE_S)
+        _, alive = psutil.wait_procs(below, timeout=PATIENCE_S)
         assert alive == []

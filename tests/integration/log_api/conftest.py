@@ -80,8 +80,9 @@ def served(tmp_path_factory: pytest.TempPathFactory, store: TestStore) -> Iterat
 
 @pytest.fixture
 async def cluster(served: Aggregated) -> AsyncIterator[Aggregated]:
-    """With the group available; what a test leaves is removed."""
+    """With the group available and nobody who follows; what a test leaves is removed."""
     await served.wait_available("True")
+    await served.wait_until_nobody_follows()
     yield served
     for namespace in (OWN, OTHER):
         for item in (await served.call("GET", names.executions_path(namespace)))["items"]:

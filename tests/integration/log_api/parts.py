@@ -22,7 +22,9 @@ from log_api.group import GROUP, VERSION, VERSION_PATH
 from tests.certificates import Pair
 from tests.integration.controller.apiserver import ROOT, ApiError, ApiServer
 from tests.integration.controller.cluster import NAMESPACE, make_pod, make_pod_status
+from tests.memory import Peak
 from tests.objects import TestStore
+from tests.patience import PATIENCE_S, eventually
 
 SERVICE = "sandbox-executor-log-api"
 LOG_API_USER = "log-api"
@@ -31,7 +33,8 @@ OWN, OTHER = "team-a", "team-b"
 API_SERVICE = f"/apis/apiregistration.k8s.io/v1/apiservices/{VERSION}.{GROUP}"
 REQUEST_TIMEOUT_S = 15
 """Of the API server, for all that is no stream; its default is a minute."""
-_START_S = 60.0
+_ANSWER_S = 280.0
+"""Within which a whole answer comes, also one of 100 MB."""
 _MERGE = "application/merge-patch+json"
 _STRATEGIC = "application/strategic-merge-patch+json"
 Object = dict[str, Any]
@@ -94,7 +97,7 @@ class LogApiProcess:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "log_api"], cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT
             )
-        deadline = time.monotonic() + _START_S
+        deadline = time.monotonic() + PATIENCE_S
         while not self.ready():
             if self.process.poll() is not None or time.monotonic() > deadline:
                 raise AssertionError(f"the log API does not serve: {self.log[-4000:]}")
@@ -110,7 +113,7 @@ class LogApiProcess:
 
     def metrics(self) -> str:
         """What Prometheus would be told."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.health_port}/metrics", timeout=2) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.health_port}/metrics", timeout=PATIENCE_S) as answer:
             text: str = answer.read().decode()
             return text
 
@@ -120,16 +123,15 @@ class LogApiProcess:
         assert process is not None
         process.terminate()
         try:
-            return process.wait(30)
+            return process.wait(PATIENCE_S)
         except subprocess.TimeoutExpired:
             process.kill()
             return process.wait()
 
-    def resident_mb(self) -> float:
-        """Its resident memory."""
+    def peak(self) -> Peak:
+        """The most memory that it takes from here on."""
         assert self.process is not None
-        pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+        return Peak(self.process.pid)
 
 
 @dataclass
@@ -225,9 +227,17 @@ class Aggregated:
             if error.status != 404:
                 raise
 
+    async def wait_until_nobody_follows(self) -> None:
+        """Until the log API has noticed that those who followed have gone."""
+
+        async def is_calm() -> bool:
+            return "sandbox_log_api_streams 0.0" in await asyncio.to_thread(self.log_api.metrics)
+
+        await eventually(is_calm, "somebody follows still")
+
     async def wait_available(self, wanted: str) -> None:
         """Until the API server says that the group is available (``True``) or not (``False``)."""
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE_S
         while True:
             found = await self.call("GET", API_SERVICE)
             conditions = {c["type"]: c for c in (found.get("status") or {}).get("conditions") or []}
@@ -238,7 +248,7 @@ class Aggregated:
 
 
 def _session() -> aiohttp.ClientSession:
-    timeout = aiohttp.ClientTimeout(total=60)
+    timeout = aiohttp.ClientTimeout(total=_ANSWER_S)
     return aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(force_close=True))
 
 

@@ -13,6 +13,7 @@ from sandbox_executor_client import AsyncClient, Client, Deleted, Forbidden, Not
 from tests.fakes.output import Output as Printed
 from tests.fakes.output import OutputExecutor
 from tests.integration.log_api.parts import API_SERVICE, OTHER, OWN, Aggregated
+from tests.patience import PATIENCE_S, eventually
 
 ID = "exec_20260115_a1b2c3d4"
 _COMMAND = str(Path(sys.executable).with_name("sandbox-run"))
@@ -89,13 +90,12 @@ async def test_without_the_log_api_the_status_is_told_at_the_end(cluster: Aggreg
 
 
 async def _until_it_is_gone(client: AsyncClient) -> None:
-    for _ in range(100):
+    async def is_gone() -> bool:
         with pytest.raises(NotFound) as refused:
             await _read(client, "nothing", follow=False)
-        if isinstance(refused.value, NotInstalled):
-            break
-        await asyncio.sleep(0.2)
-    assert "logAPI.enabled=true" in str(refused.value)
+        return isinstance(refused.value, NotInstalled) and "logAPI.enabled=true" in str(refused.value)
+
+    await eventually(is_gone, "the log API is said to be installed still")
 
 
 async def test_callbacks_get_text_as_it_comes(
@@ -112,11 +112,13 @@ async def test_callbacks_get_text_as_it_comes(
 
     handle = await client.attach("talks")
     waiting = asyncio.create_task(handle.result(on_stdout=out.append, on_stderr=on_stderr))
-    for piece in (b"gr\xc3", b"\xbcn"):
+    for number, piece in enumerate((b"gr\xc3", b"\xbcn"), 1):
         printed.write("stdout", piece)
-        await asyncio.sleep(0.3)
+        async with asyncio.timeout(PATIENCE_S):
+            while len(out) < number:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
     printed.write("stderr", b"e\n")
-    await asyncio.wait_for(last.wait(), 10)
+    await asyncio.wait_for(last.wait(), PATIENCE_S)
     assert out == ["gr", "\u00fcn"]
     printed.end()
     await cluster.set_status("talks", phase="Succeeded", stdout="gr\u00fcn", stdoutBytes=5)
@@ -146,11 +148,11 @@ async def test_the_command_line_follows(cluster: Aggregated, executor: OutputExe
         env={**os.environ, "KUBECONFIG": str(kubeconfig)},
     )
     assert process.stdout is not None
-    assert await asyncio.wait_for(process.stdout.readline(), 30) == b"first\n"
+    assert await asyncio.wait_for(process.stdout.readline(), PATIENCE_S) == b"first\n"
     printed.write("stdout", b"second\n")
     printed.write("stderr", b"oops\n")
     printed.end("Failed")
     await cluster.set_status("followed", phase="Failed", stdout="first\nsecond\n", stderr="oops\n")
-    rest, errors = await asyncio.wait_for(process.communicate(), 30)
+    rest, errors = await asyncio.wait_for(process.communicate(), PATIENCE_S)
     assert (rest, process.returncode) == (b"second\n", 0)
     assert errors.startswith(b"oops\n")

@@ -4,7 +4,6 @@ import asyncio
 import base64
 import hashlib
 import subprocess
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,11 +14,12 @@ from tests.fakes.output import Output, OutputExecutor
 from tests.integration.controller.apiserver import find_binary
 from tests.integration.controller.cluster import NAMESPACE
 from tests.integration.log_api.parts import OWN, REQUEST_TIMEOUT_S, TENANT_USER, Aggregated, log_path
+from tests.patience import PATIENCE_S, eventually
 
 ID = "exec_20260115_a1b2c3d4"
 _LARGE_BYTES = 100 * 1_048_576
 _BLOCK_BYTES = 65_536
-_GROWTH_MB = 40.0
+_GROWTH_MIB = 38.0
 
 
 async def test_output_comes_while_the_code_runs_and_ends_with_it(cluster: Aggregated, executor: OutputExecutor) -> None:
@@ -128,7 +128,7 @@ async def test_a_later_attempt_is_followed(cluster: Aggregated, executor: Output
             del executor.outputs[ID]
             await cluster.set_status("retried", attempt=2, podName="pod-2")
             output.end("Crashed")
-            rest = await asyncio.wait_for(_read_until(answer.content, b"second try\n"), 30)
+            rest = await asyncio.wait_for(_read_until(answer.content, b"second try\n"), PATIENCE_S)
             await cluster.set_status("retried", phase="Succeeded")
             assert await answer.content.read() == b""
     assert rest == b"\n[sandbox-executor: attempt 1 was lost; attempt 2 begins]\nsecond try\n"
@@ -170,7 +170,7 @@ async def test_a_silent_run_keeps_the_line_open(cluster: Aggregated, executor: O
     executor.keep_alive_s = 0.2
     output = executor.outputs[ID] = Output(owner=await cluster.run("silent", ID))
     async with cluster.ask(log_path("silent", follow="true"), accept="text/event-stream") as answer:
-        await asyncio.wait_for(_read_until(answer.content, b": keep-alive\n\n"), 10)
+        await asyncio.wait_for(_read_until(answer.content, b": keep-alive\n\n"), PATIENCE_S)
         output.end()
         assert b"event: end" in await answer.content.read()
 
@@ -196,11 +196,12 @@ async def test_a_client_that_leaves_is_noticed(cluster: Aggregated, executor: Ou
         assert await answer.content.readline() == b"x\n"
         assert "sandbox_log_api_streams 1.0" in await asyncio.to_thread(cluster.log_api.metrics)
         answer.close()
-    deadline = time.monotonic() + 10
-    while "sandbox_log_api_streams 0.0" not in await asyncio.to_thread(cluster.log_api.metrics):
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.1)
-    assert 'sandbox_log_api_requests_total{code="499"}' in await asyncio.to_thread(cluster.log_api.metrics)
+    await cluster.wait_until_nobody_follows()
+
+    async def is_counted() -> bool:
+        return 'sandbox_log_api_requests_total{code="499"}' in await asyncio.to_thread(cluster.log_api.metrics)
+
+    await eventually(is_counted, "the one that left is not counted")
 
 
 async def test_one_that_is_deleted_ends_the_answer(cluster: Aggregated, executor: OutputExecutor) -> None:
@@ -214,7 +215,7 @@ async def test_one_that_is_deleted_ends_the_answer(cluster: Aggregated, executor
         )
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 async def test_a_hundred_megabytes_arrive_whole_in_bounded_memory(
     cluster: Aggregated, executor: OutputExecutor
 ) -> None:
@@ -223,25 +224,23 @@ async def test_a_hundred_megabytes_arrive_whole_in_bounded_memory(
     sent = _Blocks()
     output.large = sent
     output.end()
-    before = cluster.log_api.resident_mb()
-    digest, size, most, checked_at = hashlib.sha256(), 0, before, 0
+    peak, digest, size = cluster.log_api.peak(), hashlib.sha256(), 0
     async with cluster.ask(log_path("large", follow="true")) as answer:
         await answer.content.readexactly(1)
-        await asyncio.sleep(2)
-        waiting_at = sent.made
-        await asyncio.sleep(1)
-        assert sent.made == waiting_at < _LARGE_BYTES // _BLOCK_BYTES // 2, "nobody reads, and it is sent all the same"
+        waiting_at = 0
+        while sent.made > waiting_at:  # what lies between the executor and this client fills up
+            waiting_at = sent.made
+            await asyncio.sleep(1)
+        assert waiting_at < _LARGE_BYTES // _BLOCK_BYTES // 2, "nobody reads, and it is sent all the same"
         digest.update(b"\0")
         size = 1
         async for data in answer.content.iter_any():
             digest.update(data)
             size += len(data)
-            if size - checked_at > 4_000_000:
-                checked_at, most = size, max(most, cluster.log_api.resident_mb())
-    print(f"\n{size} bytes; the log API: {before:.1f} MB before, at most {most:.1f} MB")
+    print(f"\n{size} bytes; the log API took {peak.grown_mib:.1f} MiB more at most")
     assert size == _LARGE_BYTES
     assert digest.digest() == sent.digest()
-    assert most - before < _GROWTH_MB
+    assert peak.grown_mib < _GROWTH_MIB
 
 
 class _Blocks:

@@ -18,7 +18,7 @@ from tests.integration.log_api.parts import Aggregated, log_path
 pytestmark = pytest.mark.sandbox
 ID = "exec_20260115_a1b2c3d4"
 _LINE_BYTES, _LINES = 64, 1_638_400
-_GROWTH_MB = 40.0
+_GROWTH_MIB = 38.0
 _FILLED_AFTER_S = 3.0
 _MUCH = f"""
 import sys
@@ -45,7 +45,7 @@ async def _begin(cluster: Aggregated, executor: RunningExecutor, code: str, **fi
     """Plays the controller: claim and dispatch."""
     await cluster.add_pod("pod-1", executor.port)
     uid = await cluster.run("real", ID)
-    body = {"execution_id": ID, "language": "python", "code": code, "timeout": 120, **fields}
+    body = {"execution_id": ID, "language": "python", "code": code, "timeout": 500, **fields}
     headers = {
         "Authorization": f"Bearer {cluster.log_api.token}",
         "Prefer": "respond-async",
@@ -66,26 +66,20 @@ async def test_lines_come_as_the_code_prints_them(cluster: Aggregated, real: Run
     assert (await cluster.refusal(log_path("real", stdoutOffset="1000")))["code"] == 400
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 async def test_a_hundred_megabytes_of_one_that_holds_arrive_whole(cluster: Aggregated, real: RunningExecutor) -> None:
     await _begin(cluster, real, _MUCH, output_overflow="hold")
-    before, most = cluster.log_api.resident_mb(), 0.0
-    digest, size, checked_at = hashlib.sha256(), 0, 0
+    peak, digest, size = cluster.log_api.peak(), hashlib.sha256(), 0
     async with cluster.ask(log_path("real", follow="true")) as answer:
         async for data in answer.content.iter_any():
             digest.update(data)
             size += len(data)
-            if size - checked_at > 4_000_000:
-                checked_at, most = size, max(most, cluster.log_api.resident_mb())
-            if checked_at == size:
-                await asyncio.sleep(0)
-    peak_mb = _peak_mb(real.process.pid)
-    print(f"\n{size} bytes; log API {before:.1f} MB, at most {most:.1f} MB; executor at most {peak_mb:.1f} MB")
+    print(f"\n{size} bytes; the log API took {peak.grown_mib:.1f} MiB more at most")
     assert (size, digest.digest()) == (_LINE_BYTES * _LINES, _whole())
-    assert most - before < _GROWTH_MB
+    assert peak.grown_mib < _GROWTH_MIB
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 async def test_they_come_whole_though_the_log_api_is_killed_while_its_reader_waits(
     cluster: Aggregated, real: RunningExecutor, client: AsyncClient
 ) -> None:
@@ -107,7 +101,7 @@ async def test_they_come_whole_though_the_log_api_is_killed_while_its_reader_wai
     assert (size, digest.digest()) == (_LINE_BYTES * _LINES, _whole())
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 async def test_they_come_whole_though_the_reader_is_cut_off_while_it_waits(
     cluster: Aggregated, real: RunningExecutor, kubeconfig: Path
 ) -> None:
@@ -145,8 +139,3 @@ def _whole() -> bytes:
     for number in range(_LINES):
         whole.update(b"%063d\n" % number)
     return whole.digest()
-
-
-def _peak_mb(pid: int) -> float:
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1000

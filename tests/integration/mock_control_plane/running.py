@@ -10,8 +10,9 @@ from pathlib import Path
 
 import httpx
 
+from tests.patience import PATIENCE_S
+
 ROOT = Path(__file__).resolve().parents[3]
-START_TIMEOUT_S = 20.0
 _LISTENS = "the Control Plane listens on port "
 
 
@@ -41,9 +42,9 @@ class RunningControlPlane:
     def client(self, token: str | None = None) -> httpx.AsyncClient:
         """Of the internal API, with its token unless another one is given; the caller's to close."""
         headers = {"Authorization": f"Bearer {self.token if token is None else token}"}
-        return httpx.AsyncClient(base_url=self.url, headers=headers, timeout=30, trust_env=False)
+        return httpx.AsyncClient(base_url=self.url, headers=headers, timeout=PATIENCE_S, trust_env=False)
 
-    def wait_for_line(self, part: str, timeout_s: float = START_TIMEOUT_S) -> str:
+    def wait_for_line(self, part: str, timeout_s: float = PATIENCE_S) -> str:
         """The first line of its log that has this part."""
         with self._changed:
             self._changed.wait_for(lambda: self._find(part) or not self._reader.is_alive(), timeout_s)
@@ -56,11 +57,11 @@ class RunningControlPlane:
         """Ends it in any case."""
         self._process.terminate()
         try:
-            self._process.wait(5)
+            self._process.wait(PATIENCE_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
-            self._process.wait(5)
-        self._reader.join(5)
+            self._process.wait(PATIENCE_S)
+        self._reader.join(PATIENCE_S)
         if self._process.stdout is not None:
             self._process.stdout.close()
 

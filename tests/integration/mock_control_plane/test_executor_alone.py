@@ -1,5 +1,6 @@
 """An executor that is started with the seed's environment variables and reports to something without Kubernetes."""
 
+import asyncio
 import json
 import shutil
 from pathlib import Path
@@ -75,8 +76,8 @@ def _check_answers(answers: dict[str, httpx.Response], ran: list[str]) -> None:
 
 
 async def test_a_running_execution_is_seen_to_run_and_to_progress(control_plane: RunningControlPlane) -> None:
-    code = """echo '{"percent": 40}' >.progress.json; sleep 6"""
-    request = {"execution_id": "exec_20260115_progress", "language": "shell", "code": code, "timeout": 30}
+    code = """echo '{"percent": 40}' >.progress.json; sleep 600"""
+    request = {"execution_id": "exec_20260115_progress", "language": "shell", "code": code, "timeout": 600}
     with (
         open_directory() as directory,
         run_executor(
@@ -84,10 +85,12 @@ async def test_a_running_execution_is_seen_to_run_and_to_progress(control_plane:
         ) as executor,
     ):
         async with executor.client() as client:
-            assert (await client.post("/execute", json=request)).json()["status"] == "success"
+            await client.post("/execute", json=request, headers={"Prefer": "respond-async"})
+            told = 'heartbeat exec_20260115_progress still runs, progress {"percent": 40}'
+            beat = await asyncio.to_thread(control_plane.wait_for_line, told)
+            await client.delete("/executions/exec_20260115_progress")
         control_plane.wait_for_line("result    exec_20260115_progress")
-    beat = control_plane.wait_for_line("heartbeat exec_20260115_progress")
-    assert beat.endswith('still runs, progress {"percent": 40}')
+    assert beat.endswith(told)
 
 
 async def test_an_executor_with_another_token_is_refused_and_keeps_its_result(

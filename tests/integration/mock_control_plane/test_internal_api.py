@@ -102,7 +102,7 @@ def test_a_wrong_environment_ends_the_start_with_one_line(environment: dict[str,
         env=build_environment(**environment),
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
         check=False,
     )
     assert done.returncode == 1

@@ -22,6 +22,7 @@ from tests.integration.controller.cluster import NAMESPACE, TENANT, Cluster, Con
 from tests.integration.controller.conftest import api_server, make_controller
 from tests.integration.executor.running import RunningExecutor, open_directory, run_executor, wait_until_warm
 from tests.integration.monitoring.prometheus import Prometheus
+from tests.patience import PATIENCE_S
 from tests.unit.chart.conftest import Render, Rendered, render, run_helm
 
 __all__ = ["api_server", "render", "run_helm"]
@@ -174,7 +175,7 @@ def _is_told(cluster: Cluster, path: str) -> bool:
     return any(item["type"] == "Reported" and item["status"] == "True" for item in conditions)
 
 
-async def _until(check: Callable[[], bool], what: str, timeout_s: float = 30.0) -> None:
+async def _until(check: Callable[[], bool], what: str, timeout_s: float = PATIENCE_S) -> None:
     deadline = time.monotonic() + timeout_s
     while not await asyncio.to_thread(check):
         assert time.monotonic() < deadline, f"waited {timeout_s} s until {what}"

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-_START_TIMEOUT_S = 20.0
+from tests.patience import PATIENCE_S
 
 
 def find_program(name: str) -> str:
@@ -49,7 +49,7 @@ class Prometheus:
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
-        deadline = time.monotonic() + _START_TIMEOUT_S
+        deadline = time.monotonic() + PATIENCE_S
         while not self._is_ready():
             log_text = (self._folder / "prometheus.log").read_text()
             assert self._process.poll() is None, f"Prometheus ended: {log_text}"
@@ -83,7 +83,7 @@ class Prometheus:
     def _get(self, what: str, **values: str) -> Any:
         url = f"{self._url}/api/v1/{what}?{urllib.parse.urlencode(values)}"
         try:
-            with urllib.request.urlopen(url, timeout=10) as answer:
+            with urllib.request.urlopen(url, timeout=PATIENCE_S) as answer:
                 return json.load(answer)["data"]
         except urllib.error.HTTPError as error:
             raise AssertionError(f"{values}: {error.read().decode()}") from None

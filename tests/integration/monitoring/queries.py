@@ -9,7 +9,7 @@ import yaml
 
 from tests.unit.chart.conftest import CHART
 
-_GRAFANAS = {"$__rate_interval": "30s", "$__range": "30s", "$namespace": ".*", "$pool": ".*"}
+_GRAFANAS = {"$__rate_interval": "5m", "$__range": "5m", "$namespace": ".*", "$pool": ".*"}
 _SELECTOR = re.compile(r"\b((?:sandbox|process)_[a-z_]+)(\{[^}]*\})?")
 _LEGEND_LABEL = re.compile(r"\{\{\s*(\w+)\s*\}\}")
 

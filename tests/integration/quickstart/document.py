@@ -30,7 +30,7 @@ def read_steps(text: str) -> list[Step]:
     return [Step(found["commands"], found["output"]) for found in _STEP.finditer(text)]
 
 
-def run_steps(steps: list[Step], names: Mapping[str, str], timeout_s: float = 60.0) -> list[Done]:
+def run_steps(steps: list[Step], names: Mapping[str, str], timeout_s: float = 280.0) -> list[Done]:
     """All of them in one shell, started in the checkout; ``names`` says what stands for the document's own names."""
     done = run_in_one_shell((_rename(step.commands, names) for step in steps), timeout_s, stderr=subprocess.PIPE)
     back = {stand_in: name for name, stand_in in names.items()}

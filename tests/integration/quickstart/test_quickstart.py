@@ -31,6 +31,7 @@ def _find_free_ports(count: int) -> list[int]:
     return ports
 
 
+@pytest.mark.timeout(300)
 def test_every_step_prints_what_the_document_shows(directory: Path) -> None:
     steps = read_steps(QUICKSTART.read_text())
     assert sum(step.output is not None for step in steps) >= 8

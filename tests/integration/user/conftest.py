@@ -17,6 +17,7 @@ from controller import names
 from tests.integration.controller.apiserver import ROOT, ApiServer, apply_crds, free_port
 from tests.integration.controller.cluster import NAMESPACE, Cluster, Controller
 from tests.integration.executor.running import open_directory, run_executor
+from tests.patience import PATIENCE_S
 
 TENANT = "team-a"
 _USER = "ada"
@@ -109,7 +110,7 @@ def cli(tmp_path: Path) -> RunCli:
         script: str = "sandbox-run",
         stdin: str = "",
         kubeconfig: Path | None = None,
-        timeout_s: float = 60,
+        timeout_s: float = 2 * PATIENCE_S,
         **environment: str,
     ) -> Ran:
         command = [str(Path(sys.executable).with_name(script)), *map(str, words)]

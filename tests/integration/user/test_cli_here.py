@@ -16,8 +16,9 @@ import pytest
 import yaml
 
 from tests.integration.user.conftest import EXAMPLES, RunCli
+from tests.patience import PATIENCE_S, Sleeper, wait_until
 
-pytestmark = pytest.mark.sandbox
+pytestmark = [pytest.mark.sandbox, pytest.mark.timeout(300)]
 COMMAND = str(Path(sys.executable).with_name("sandbox-run"))
 
 
@@ -128,7 +129,7 @@ def test_code_from_a_config_map_needs_a_cluster(cli: RunCli, write: Any) -> None
 
 def test_python_m_is_the_same_command(tmp_path: Path) -> None:
     words = [sys.executable, "-m", "sandbox_run", "-l", "shell", "-"]
-    done = subprocess.run(words, input="echo hi", capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(words, input="echo hi", capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "hi\n", "")
 
 
@@ -137,34 +138,43 @@ def test_a_reader_that_has_seen_enough_is_no_fault() -> None:
         assert process.stdout is not None
         assert process.stderr is not None
         process.stdout.close()
-        assert (process.stderr.read(), process.wait(30)) == (b"", 141)
+        assert (process.stderr.read(), process.wait(PATIENCE_S)) == (b"", 141)
 
 
-LATE = "import sys, time\nprint('first')\nprint('wrong', file=sys.stderr)\ntime.sleep(3)\nprint('last')\nsys.exit(7)\n"
+LONG = ("--timeout", "10m")
+
+
+def write_late(folder: Path) -> Sleeper:
+    """``late.py`` prints before and after it waits."""
+    sleeper = Sleeper()
+    code = (
+        f"import sys\nprint('first')\nprint('wrong', file=sys.stderr)\n{sleeper.python}\nprint('last')\nsys.exit(7)\n"
+    )
+    (folder / "late.py").write_text(code)
+    return sleeper
 
 
 def test_followed_output_comes_while_the_program_runs_and_its_exit_code_stays(tmp_path: Path) -> None:
-    (tmp_path / "late.py").write_text(LATE)
+    sleeper = write_late(tmp_path)
     with subprocess.Popen(
-        [COMMAND, "late.py", "--follow"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [COMMAND, "late.py", "--follow", *LONG], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         assert (process.stdout.readline(), process.stderr.readline()) == (b"first\n", b"wrong\n")
-        begun = time.monotonic()
-        assert (process.stdout.read(), process.stderr.read(), process.wait(20)) == (b"last\n", b"", 7)
-        assert time.monotonic() - begun > 1
+        sleeper.end()
+        assert (process.stdout.read(), process.stderr.read(), process.wait(PATIENCE_S)) == (b"last\n", b"", 7)
 
 
 def test_not_followed_it_comes_at_the_end(tmp_path: Path) -> None:
-    (tmp_path / "late.py").write_text(LATE)
     for words in ((), ("--no-follow",)):
-        with subprocess.Popen([COMMAND, "late.py", *words], cwd=tmp_path, stdout=subprocess.PIPE) as process:
+        sleeper = write_late(tmp_path)
+        with subprocess.Popen([COMMAND, "late.py", *words, *LONG], cwd=tmp_path, stdout=subprocess.PIPE) as process:
             assert process.stdout is not None
-            assert process.stdout.readline() == b"first\n"
-            begun = time.monotonic()
-            assert (process.stdout.read(), process.wait(20)) == (b"last\n", 7)
-            assert time.monotonic() - begun < 2
+            sleeper.wait()
+            assert not select.select([process.stdout], [], [], 0.5)[0], "it has printed, and shows it while it runs"
+            sleeper.end()
+            assert (process.stdout.read(), process.wait(PATIENCE_S)) == (b"first\nlast\n", 7)
 
 
 def test_a_followed_return_value_is_no_output(cli: RunCli, write: Any) -> None:
@@ -182,77 +192,60 @@ def test_a_followed_return_value_is_no_output(cli: RunCli, write: Any) -> None:
 def test_followed_all_of_it_comes_however_much_it_is(tmp_path: Path) -> None:
     """Twice what an executor keeps, to a reader that is slow at first."""
     (tmp_path / "much.py").write_text("for number in range(20 * 65_536): print(f'{number:015d}')")
-    with subprocess.Popen([COMMAND, "much.py", "--follow"], cwd=tmp_path, stdout=subprocess.PIPE) as process:
+    with subprocess.Popen([COMMAND, "much.py", "--follow", *LONG], cwd=tmp_path, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         time.sleep(2)
         for number, line in enumerate(process.stdout):
             assert int(line) == number
-        assert (number, process.wait(20)) == (20 * 65_536 - 1, 0)
+        assert (number, process.wait(PATIENCE_S)) == (20 * 65_536 - 1, 0)
 
 
 def test_a_signal_ends_one_whose_output_nobody_reads(tmp_path: Path) -> None:
     (tmp_path / "much.sh").write_text("while :; do echo much; done")
-    with subprocess.Popen([COMMAND, "much.sh", "--follow"], cwd=tmp_path, stdout=subprocess.PIPE) as process:
+    with subprocess.Popen([COMMAND, "much.sh", "--follow", *LONG], cwd=tmp_path, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stdout.read(5) == b"much\n"
         time.sleep(1)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 143
+        assert process.wait(PATIENCE_S) == 143
 
 
 def test_a_reader_that_has_seen_enough_of_a_followed_one_ends_it(tmp_path: Path) -> None:
     (tmp_path / "much.sh").write_text("while :; do echo much; done")
     with subprocess.Popen(
-        [COMMAND, "much.sh", "--follow"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [COMMAND, "much.sh", "--follow", *LONG], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         assert process.stdout.read(5) == b"much\n"
         process.stdout.close()
-        assert (process.stderr.read(), process.wait(20)) == (b"", 141)
+        assert (process.stderr.read(), process.wait(PATIENCE_S)) == (b"", 141)
 
 
 @pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)])
 def test_a_signal_takes_the_sandbox_along(tmp_path: Path, number: int, exit_code: int) -> None:
-    sleeper = f"61.{os.getpid()}{number}"
-    (tmp_path / "slow.py").write_text(f"import subprocess\nsubprocess.run(['sleep', '{sleeper}'])\n")
-    with subprocess.Popen([COMMAND, "slow.py"], cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
-        assert _eventually(lambda: _running(sleeper))
+    sleeper = Sleeper()
+    (tmp_path / "slow.py").write_text(sleeper.python)
+    with subprocess.Popen([COMMAND, "slow.py", *LONG], cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        sleeper.wait()
         process.send_signal(number)
-        assert process.wait(20) == exit_code
+        assert process.wait(PATIENCE_S) == exit_code
         assert process.stderr is not None
         assert process.stderr.read() == ""
-    assert _eventually(lambda: not _running(sleeper))
-
-
-def _running(word: str) -> bool:
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            if word in path.read_bytes().decode(errors="replace").split("\0"):
-                return True
-        except OSError:
-            continue
-    return False
-
-
-def _eventually(check: Any, timeout_s: float = 20) -> bool:
-    deadline = time.monotonic() + timeout_s
-    while not check():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.05)
-    return True
+    wait_until(lambda: not sleeper.pids(), "the sandbox stays")
 
 
 def test_on_a_terminal_it_shows_progress_after_a_second_and_no_foreign_control_sequences(tmp_path: Path) -> None:
     """A pseudo-terminal stands for the person's; on a pipe, above, not a byte of this comes."""
-    code = "import time\ntime.sleep(2.5)\nprint('\\033[32mgreen\\033[0m \\033]0;title\\007')\n"
-    (tmp_path / "slow.py").write_text(code)
-    text = _on_terminal([COMMAND, "slow.py"], tmp_path)
+    sleeper, raw_sleeper = Sleeper(), Sleeper()
+    code = "{}\nprint('\\033[32mgreen\\033[0m \\033]0;title\\007')\n"
+    (tmp_path / "slow.py").write_text(code.format(sleeper.python))
+    (tmp_path / "raw.py").write_text(code.format(raw_sleeper.python))
+    text = _on_terminal([COMMAND, "slow.py", *LONG], tmp_path, sleeper)
     assert re.search(r"running \(\d+ s\)", text)
     assert "\x1b[32mgreen\x1b[0m \\x1b]0;title\\x07\r\n" in text
     assert re.search(r"sandbox-run: Succeeded in \d+\.\d\ds\r\n$", text)
-    raw = _on_terminal([COMMAND, "slow.py", "-o", "raw"], tmp_path)
+    raw = _on_terminal([COMMAND, "raw.py", "-o", "raw", *LONG], tmp_path, raw_sleeper)
     assert "\x1b]0;title\x07" in raw
 
 
@@ -260,18 +253,21 @@ def test_on_a_terminal_output_is_followed_and_what_is_cut_in_two_is_put_together
     code = "import sys, time\nfor part in (b'now \\xc3', b'\\xa4 \\x1b[3', b'2mgreen\\x1b[0m\\n'):\n"
     code += "    sys.stdout.buffer.write(part); sys.stdout.flush(); time.sleep(1.5)\n"
     (tmp_path / "parts.py").write_text(code)
-    text = _on_terminal([COMMAND, "parts.py"], tmp_path)
+    text = _on_terminal([COMMAND, "parts.py", *LONG], tmp_path)
     _, shown, after = text.partition("now ä \x1b[32mgreen\x1b[0m\r\n")
     assert shown
     assert "running" not in after, "progress ends when there is output"
-    assert "running" in _on_terminal([COMMAND, "parts.py", "--no-follow"], tmp_path)
+    sleeper = Sleeper()
+    (tmp_path / "waits.py").write_text(f"print('now')\n{sleeper.python}\n")
+    assert "running" in _on_terminal([COMMAND, "waits.py", "--no-follow", *LONG], tmp_path, sleeper)
 
 
 def test_a_table_on_a_terminal_is_in_colour(tmp_path: Path) -> None:
     assert "\x1b[1mLANGUAGE" in _on_terminal([COMMAND, "languages"], tmp_path)
 
 
-def _on_terminal(command: list[str], folder: Path) -> str:
+def _on_terminal(command: list[str], folder: Path, sleeper: Sleeper | None = None) -> str:
+    """What is shown; a ``sleeper`` sleeps until there is progress to be seen."""
     leader, follower = pty.openpty()
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "120", "ISOLATION_MODE": "best-effort"}
     with subprocess.Popen(
@@ -279,15 +275,18 @@ def _on_terminal(command: list[str], folder: Path) -> str:
     ) as process:
         os.close(follower)
         read = b""
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 2 * PATIENCE_S
         while time.monotonic() < deadline:
+            if sleeper is not None and b"running (" in read:
+                sleeper.end()
+                sleeper = None
             if select.select([leader], [], [], 0.2)[0]:
                 try:
                     read += os.read(leader, 65_536)
                 except OSError:  # EIO: the last one has closed it
                     break
         os.close(leader)
-        assert process.wait(5) == 0
+        assert process.wait(PATIENCE_S) == 0
     return read.decode()
 
 
