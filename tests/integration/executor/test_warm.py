@@ -14,7 +14,7 @@ import pytest
 
 from tests.integration.executor.conftest import make_request
 from tests.integration.executor.running import RunningExecutor, read_metric, wait_until_warm
-from tests.patience import PATIENCE_S
+from tests.patience import PATIENCE_S, wait_until
 
 pytestmark = pytest.mark.sandbox
 Start = Callable[..., RunningExecutor]
@@ -100,9 +100,16 @@ def in_sandboxes(executor: RunningExecutor) -> list[psutil.Process]:
 
 
 async def until_ended(processes: list[psutil.Process]) -> None:
-    """Until they are gone: a sandbox that is given code while it dies takes that along."""
-    _, alive = await asyncio.to_thread(psutil.wait_procs, processes, PATIENCE_S)
-    assert alive == []
+    """Until they run no more, waited for or not: a sandbox that is given code while it dies takes that along."""
+    assert processes
+    await asyncio.to_thread(wait_until, lambda: all(map(has_ended, processes)), "not all have ended")
+
+
+def has_ended(process: psutil.Process) -> bool:
+    """Whether it is gone, or a zombie: what is killed of a sandbox that waits is waited for when that ends."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return bool(process.status() == psutil.STATUS_ZOMBIE)
+    return True
 
 
 def fork_servers(executor: RunningExecutor) -> list[psutil.Process]:
@@ -175,7 +182,7 @@ async def test_none_when_none_is_wanted(start: Start) -> None:
         assert await read_metric(client, "sandbox_executor_warm_sandboxes") == 0
 
 
-@pytest.mark.parametrize("victim", ["bwrap", "cat", "python3"])
+@pytest.mark.parametrize("victim", ["bwrap", "python3"])
 async def test_one_that_ends_while_it_waits_is_missed_by_nobody(start: Start, victim: str) -> None:
     async with warmed(start) as (executor, client):
         server, killed = fork_server(executor).pid, []
