@@ -37,7 +37,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if "tests/e2e" in item.nodeid:
             item.add_marker(pytest.mark.e2e)
-            item.add_marker(pytest.mark.timeout(300))
+            item.add_marker(pytest.mark.timeout(900))
     items.sort(key=lambda item: "installed" in getattr(item, "fixturenames", ()) and "tests/e2e" in item.nodeid)
 
 
@@ -69,7 +69,7 @@ def installed(request: pytest.FixtureRequest, tools: Tools) -> Iterator[Tools]:
     """The chart, with a default pool of two pods with four slots each, ready."""
     tools.kubectl("apply", "-f", "-", stdin=_NAMESPACE)
     tools.helm(*chart_words(request.config))
-    eventually(lambda: len(_ready(tools)) == 2, timeout_s=120, interval_s=1)
+    eventually(lambda: len(_ready(tools)) == 2, timeout_s=240, interval_s=1)
     yield tools
     tools.helm("uninstall", RELEASE, "--namespace", SYSTEM_NAMESPACE, "--wait")
     tools.kubectl("delete", "namespace", SYSTEM_NAMESPACE, "--wait=false")
@@ -117,9 +117,9 @@ def in_node(own_cluster: "Cluster", installed: Tools) -> InNode:
 @pytest.fixture
 def two_replicas(installed: Tools) -> Iterator[None]:
     """Before and after the test a controller that leads and one that stands by."""
-    eventually(lambda: is_redundant(installed), timeout_s=90, interval_s=0.5)
+    eventually(lambda: is_redundant(installed), timeout_s=180, interval_s=0.5)
     yield
-    eventually(lambda: is_redundant(installed), timeout_s=90, interval_s=0.5)
+    eventually(lambda: is_redundant(installed), timeout_s=180, interval_s=0.5)
 
 
 @pytest.fixture
