@@ -23,7 +23,7 @@ from devcluster.progress import tail
 from devcluster.state import Process, State
 from devcluster.tools import place
 
-_START_S = 60.0
+_START_S = 180.0
 _CGROUP_V1_PREFERENCE = ("pids", "devices", "memory", "cpu")
 _CONTAINERD_CONFIG = 'version = 2\ndisabled_plugins = ["io.containerd.grpc.v1.cri"]\n'
 
