@@ -88,7 +88,7 @@ class OwnEngine:
         return known
 
     def answers(self) -> bool:
-        return succeeds([docker_client(), "version"], env=self.env, timeout_s=10)
+        return succeeds([docker_client(), "version"], env=self.env, timeout_s=60)
 
     def storage_driver(self) -> str:
         return output([docker_client(), "info", "--format", "{{.Driver}}"], env=self.env).strip()
