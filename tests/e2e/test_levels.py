@@ -89,9 +89,12 @@ def test_a_best_effort_pool_there_reports_reduced_and_runs(weak_nodes: Tools, te
 def test_pods_that_run_go_on_while_new_ones_cannot_start(weak_nodes: Tools, tenant: Tenant) -> None:
     """The default pool is being rolled out to the weaker profile, and keeps the pods that are whole."""
     assert degraded(weak_nodes, "default", "isolation 'full'")["reason"] == "IsolationUnavailable"
-    status = weak_nodes.get("executorpool", "default")["status"]
-    assert status["readyReplicas"] == 2
-    assert status["isolation"] == "full"
+
+    def look() -> tuple[int, str]:
+        status = weak_nodes.get("executorpool", "default")["status"]
+        return status.get("readyReplicas", 0), status.get("isolation", "")
+
+    eventually(lambda: look() == (2, "full"))
     assert tenant.run("goes-on", "def handler(event): return 1")["phase"] == "Succeeded"
 
 
