@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 
-from tests.e2e.cluster import EXECUTOR_PODS, SYSTEM_NAMESPACE, Tenant, Tools, condition, eventually, execution
+from tests.e2e.cluster import DEFAULT_PODS, SYSTEM_NAMESPACE, Tenant, Tools, condition, eventually, execution
 
 _CODE = "def handler(event):\n    return event\n"
 
@@ -80,7 +80,7 @@ class Stream:
 
 
 class Logs:
-    """The executors' logs, also of pods that went away after ``follow``."""
+    """The logs of the default pool's executors, also of pods that went away after ``follow``."""
 
     def __init__(self, tools: Tools) -> None:
         self._tools = tools
@@ -91,7 +91,7 @@ class Logs:
         """What the pods of this moment say is kept."""
         followed: dict[str, subprocess.Popen[bytes]] = {}
         with tempfile.TemporaryDirectory() as folder:
-            for pod in self._tools.pods(EXECUTOR_PODS):
+            for pod in self._tools.pods(DEFAULT_PODS):
                 name = pod["metadata"]["name"]
                 words = [self._tools.kubectl_path, "logs", "-f", "-n", SYSTEM_NAMESPACE, name, "--tail=-1"]
                 with Path(folder, name).open("wb") as log:
@@ -106,7 +106,7 @@ class Logs:
 
     def read(self) -> Iterator[tuple[str, str]]:
         """All lines, once each, with the pods that have said them."""
-        present = {pod["metadata"]["name"] for pod in self._tools.pods(EXECUTOR_PODS)}
+        present = {pod["metadata"]["name"] for pod in self._tools.pods(DEFAULT_PODS)}
         for name in present:
             log = self._tools.kubectl("logs", "-n", SYSTEM_NAMESPACE, name, "--tail=-1")
             yield from ((name, line) for line in log.splitlines())
