@@ -59,8 +59,8 @@ def test_both_controllers_at_once_lose_nothing_but_time(tenant: Tenant) -> None:
 
 
 @pytest.fixture
-def full_nodes(installed: Tools) -> Iterator[None]:
-    """No further controller finds a node."""
+def full_nodes(two_replicas: None, installed: Tools) -> Iterator[None]:
+    """No further controller finds a node, until ``two_replicas`` waits for one."""
     nodes = installed.items("nodes", selector=f"!{SPARE}")
     names = [node["metadata"]["name"] for node in nodes]
     installed.kubectl("cordon", *names)
