@@ -23,7 +23,7 @@ from devcluster.progress import tail
 from devcluster.state import Process, State
 from devcluster.tools import place
 
-_START_S = 60.0
+_START_S = 180.0
 _CGROUP_V1_PREFERENCE = ("pids", "devices", "memory", "cpu")
 _CONTAINERD_CONFIG = 'version = 2\ndisabled_plugins = ["io.containerd.grpc.v1.cri"]\n'
 
@@ -88,7 +88,7 @@ class OwnEngine:
         return known
 
     def answers(self) -> bool:
-        return succeeds([docker_client(), "version"], env=self.env, timeout_s=10)
+        return succeeds([docker_client(), "version"], env=self.env, timeout_s=60)
 
     def storage_driver(self) -> str:
         return output([docker_client(), "info", "--format", "{{.Driver}}"], env=self.env).strip()

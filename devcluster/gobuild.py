@@ -168,6 +168,7 @@ class GoBuilder:
             usual=build.usual,
             env={"GOFLAGS": "-mod=mod -buildvcs=false", "GOWORK": "off", **build.env, **env},
             cwd=cwd or self.cache.root,
+            tries=2,
         ).run()
 
     @staticmethod

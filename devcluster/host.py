@@ -109,8 +109,9 @@ def ensure(needs: Iterable[str], log: Path, why: str) -> None:
     if not is_root() or not succeeds(["apt-get", "--version"]):
         raise MissingTools(f"{why} needs packages that are missing", hint=f"as root: {command}")
     env = {"DEBIAN_FRONTEND": "noninteractive"}
-    Step("updating the package lists", ["apt-get", "update"], log, "10 s", env).run()
-    install = ["apt-get", "install", "-y", "--no-install-recommends", *packages]
+    apt = ["apt-get", "-o", "Acquire::Retries=3", "-o", "DPkg::Lock::Timeout=300"]  # a fresh machine may be at it, too
+    Step("updating the package lists", [*apt, "update"], log, "10 s", env, tries=2).run()
+    install = [*apt, "install", "-y", "--no-install-recommends", *packages]
     Step(f"installing {' '.join(packages)}", install, log, "1 min", env).run()
 
 

@@ -60,9 +60,19 @@ class Step:
     """Added to the environment of this process."""
     cwd: Path | None = None
     input_file: Path | None = None
+    tries: int = 1
+    """More than one for what gets something from the network, and goes on from where it failed."""
 
     def run(self) -> None:
         """Raises StepFailed with the end of the log."""
+        for _ in range(self.tries - 1):
+            try:
+                return self._run()
+            except StepFailed as failed:
+                say(f"{failed}\n{self.title}: trying again")
+        return self._run()
+
+    def _run(self) -> None:
         _open_log(self.log)
         started = time.monotonic()
         if self.usual:

@@ -23,9 +23,8 @@ _DEFAULT_PORT: Final = "8080"
 
 
 def count_active(port: int) -> int:
-    """Executions that run, and results that wait to be taken; none when the executor does not answer.
-
-    For then there is nobody to wait for.
+    """Executions that run, and results that wait to be taken; none when nobody answers, for then there is nobody to
+    wait for. One that is there and answers too late is busy, and counts as if something ran.
     """
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_TIMEOUT_S)
     try:
@@ -35,6 +34,8 @@ def count_active(port: int) -> int:
             return 0
         health = json.loads(answer.read())
         return int(health["active_executions"]) + int(health["unsent_reports"])
+    except TimeoutError:
+        return 1
     except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError):
         return 0
     finally:

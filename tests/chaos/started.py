@@ -6,7 +6,7 @@ from typing import Final
 
 from tests.shell import ROOT
 
-_TIDY_S: Final = 120.0
+_TIDY_S: Final = 300.0
 
 
 def run_chaos(module: str, *words: str, timeout_s: float) -> subprocess.CompletedProcess[str]:

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.e2e.cluster import EXECUTOR_PODS, RELEASE, REPOSITORY, SYSTEM_NAMESPACE, Tools, condition, eventually
+from tests.e2e.cluster import DEFAULT_PODS, RELEASE, REPOSITORY, SYSTEM_NAMESPACE, Tools, condition, eventually
 
 INSTALLER_PODS = "app.kubernetes.io/component=seccomp-installer"
 
@@ -14,7 +14,7 @@ def chart_words(config: pytest.Config) -> list[str]:
     """The helm command that installs or upgrades the chart as the tests want it."""
     return [
         *("upgrade", "--install", RELEASE, str(REPOSITORY / "deploy/helm/sandbox-executor")),
-        *("--namespace", SYSTEM_NAMESPACE, "--wait", "--timeout", "3m"),
+        *("--namespace", SYSTEM_NAMESPACE, "--wait", "--timeout", "6m"),
         *("--set", "defaultPool.replicas=2", "--set", "defaultPool.concurrency=4"),
         *("--set", "defaultPool.resources.requests.cpu=100m", "--set", "defaultPool.resources.requests.memory=128Mi"),
         *_image("controller", config.getoption("--controller-image")),
@@ -43,13 +43,13 @@ def upgraded(tools: Tools, config: pytest.Config, *values: str) -> Iterator[None
 def put_back(tools: Tools, config: pytest.Config) -> None:
     """The release as the tests want it, and its default pool whole."""
     tools.helm(*chart_words(config))
-    eventually(lambda: _is_whole(tools), timeout_s=180, interval_s=1)
+    eventually(lambda: _is_whole(tools), timeout_s=300, interval_s=1)
 
 
 def _is_whole(tools: Tools) -> bool:
     status = tools.get("executorpool", "default").get("status", {})
     calm = condition(status, "Degraded").get("status") == "False" and status.get("readyReplicas") == 2
-    return calm and len(tools.pods(f"{EXECUTOR_PODS},sandbox-executor.dev/pool=default")) == 2
+    return calm and len(tools.pods(DEFAULT_PODS)) == 2
 
 
 def write_profile(tools: Tools, name: str, text: str) -> None:

@@ -37,7 +37,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if "tests/e2e" in item.nodeid:
             item.add_marker(pytest.mark.e2e)
-            item.add_marker(pytest.mark.timeout(300))
+            item.add_marker(pytest.mark.timeout(900))
     items.sort(key=lambda item: "installed" in getattr(item, "fixturenames", ()) and "tests/e2e" in item.nodeid)
 
 
@@ -49,27 +49,37 @@ def tools(request: pytest.FixtureRequest) -> Iterator[Tools]:
         return
     from pytest_kind import KindCluster
 
+    from devcluster.cache import locked
     from devcluster.cluster import Cluster
 
     cluster = Cluster.current()
-    existed = cluster.exists()
-    kind = KindCluster(cluster.name, cluster.kubeconfig, **cluster.kind_arguments())
-    kind.create(cluster.kind_config)
-    cluster.finish()
-    images = [request.config.getoption("--executor-image"), request.config.getoption("--controller-image")]
-    subprocess.run([sys.executable, "-m", "devcluster", "load-image", *images], check=True, cwd=REPOSITORY)
-    yield Tools(str(cluster.kubectl_path), str(cluster.helm_path))
-    kind.api.session.close()
-    if not existed and not request.config.getoption("keep_cluster"):
-        kind.delete()
+    with locked(cluster.layout.lock.with_name(f"e2e-{cluster.layout.ident}.lock"), "the end-to-end tests"):
+        begun, existed = cluster.layout.state / "e2e-begun", cluster.exists()
+        kind = KindCluster(cluster.name, cluster.kubeconfig, **cluster.kind_arguments())
+        if existed and begun.exists():
+            kind.delete()  # a run that was killed: what it had drained, tainted, set up or cut off is nowhere written
+        begun.touch()
+        kind.create(cluster.kind_config)
+        cluster.finish()
+        images = [request.config.getoption("--executor-image"), request.config.getoption("--controller-image")]
+        subprocess.run([sys.executable, "-m", "devcluster", "load-image", *images], check=True, cwd=REPOSITORY)
+        yield Tools(str(cluster.kubectl_path), str(cluster.helm_path))
+        kind.api.session.close()
+        if not existed and not request.config.getoption("keep_cluster"):
+            kind.delete()
+        begun.unlink()
 
 
 @pytest.fixture(scope="session")
 def installed(request: pytest.FixtureRequest, tools: Tools) -> Iterator[Tools]:
     """The chart, with a default pool of two pods with four slots each, ready."""
+    namespace = ("namespace", SYSTEM_NAMESPACE)
+    phase = tools.kubectl("get", *namespace, "--ignore-not-found", "-o", "jsonpath={.status.phase}")
+    if phase == "Terminating":  # of the run before
+        tools.kubectl("wait", "--for=delete", "/".join(namespace), "--timeout=170s")
     tools.kubectl("apply", "-f", "-", stdin=_NAMESPACE)
     tools.helm(*chart_words(request.config))
-    eventually(lambda: len(_ready(tools)) == 2, timeout_s=120, interval_s=1)
+    eventually(lambda: len(_ready(tools)) == 2, timeout_s=240, interval_s=1)
     yield tools
     tools.helm("uninstall", RELEASE, "--namespace", SYSTEM_NAMESPACE, "--wait")
     tools.kubectl("delete", "namespace", SYSTEM_NAMESPACE, "--wait=false")
@@ -117,9 +127,9 @@ def in_node(own_cluster: "Cluster", installed: Tools) -> InNode:
 @pytest.fixture
 def two_replicas(installed: Tools) -> Iterator[None]:
     """Before and after the test a controller that leads and one that stands by."""
-    eventually(lambda: is_redundant(installed), timeout_s=90, interval_s=0.5)
+    eventually(lambda: is_redundant(installed), timeout_s=180, interval_s=0.5)
     yield
-    eventually(lambda: is_redundant(installed), timeout_s=90, interval_s=0.5)
+    eventually(lambda: is_redundant(installed), timeout_s=180, interval_s=0.5)
 
 
 @pytest.fixture

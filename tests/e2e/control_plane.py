@@ -40,9 +40,9 @@ class ControlPlane:
         """Goes away with all that it knows, or comes back."""
         self.tools.kubectl("scale", f"deployment/{NAME}", f"--replicas={replicas}", "-n", SYSTEM_NAMESPACE)
         if replicas:
-            self.tools.kubectl("rollout", "status", f"deployment/{NAME}", "-n", SYSTEM_NAMESPACE, "--timeout=60s")
+            self.tools.kubectl("rollout", "status", f"deployment/{NAME}", "-n", SYSTEM_NAMESPACE, "--timeout=150s")
         else:
-            wait = ("--for=delete", "pod", "-l", f"app={NAME}", "-n", SYSTEM_NAMESPACE, "--timeout=60s")
+            wait = ("--for=delete", "pod", "-l", f"app={NAME}", "-n", SYSTEM_NAMESPACE, "--timeout=150s")
             self.tools.kubectl("wait", *wait)
 
 
@@ -113,7 +113,7 @@ def manifests(image: str) -> list[Object]:
     ]
 
 
-def told(tenant: Tenant, name: str, timeout_s: float = 60) -> Object:
+def told(tenant: Tenant, name: str, timeout_s: float = 120) -> Object:
     """Waits until the Control Plane has heard how it ended; its status."""
 
     def look() -> Any:

@@ -17,7 +17,7 @@ from sandbox_executor_client.output import output_path
 from tests.e2e.cluster import LOG_API_PODS, SCRIPTS, SYSTEM_NAMESPACE, Tenant, Tools
 
 T = TypeVar("T")
-_WAIT_S = 200
+_WAIT_S = 500
 _ASKED_AGAIN = "asks an executor again for output"
 
 

@@ -25,7 +25,7 @@ from tests.e2e.cluster import (
 from tests.e2e.victims import is_whole, make_pool
 from tests.integration.docs.commands import blocks_of, is_shown, pages_with, run_blocks, without_measures, written_out
 
-_TIMEOUT_S: Final = 240
+_TIMEOUT_S: Final = 400
 _LEFT_BEHIND: Final[Mapping[str, tuple[str, ...]]] = {
     "control-plane.md": ("delete", "secret", "control-plane", "-n", SYSTEM_NAMESPACE, "--ignore-not-found"),
     "operations.md": ("scale", "epool", "default", "--replicas=2"),
@@ -57,10 +57,10 @@ def release(request: pytest.FixtureRequest, installed: Tools, page: Path) -> Ite
         put_back(installed, request.config)
     if page.name in _LEFT_BEHIND:
         installed.kubectl(*_LEFT_BEHIND[page.name])
-    eventually(lambda: is_whole(installed, "default"), timeout_s=60, interval_s=1)
+    eventually(lambda: is_whole(installed, "default"), timeout_s=240, interval_s=1)
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1500)
 def test_the_commands_of_a_page_do_what_it_says(
     page: Path, tenant: Tenant, pool_name: str, release: Tools, tmp_path: Path
 ) -> None:
@@ -88,8 +88,8 @@ def test_the_commands_of_a_page_do_what_it_says(
         shown, printed = without_measures(block.output or "…"), without_measures(result.output)
         assert is_shown(shown, printed), f"{block.where}: {result.output}"
     if "helm upgrade" in commands:
-        rollout = ("rollout", "status", f"deployment/{CONTROLLER}", "-n", SYSTEM_NAMESPACE, "--timeout=120s")
-        release.kubectl(*rollout, timeout_s=130)
+        rollout = ("rollout", "status", f"deployment/{CONTROLLER}", "-n", SYSTEM_NAMESPACE, "--timeout=240s")
+        release.kubectl(*rollout, timeout_s=250)
 
 
 def make_environment(tools: Tools, tenant: Tenant, folder: Path) -> dict[str, str]:
@@ -119,7 +119,7 @@ def _prepare(commands: str, tenant: Tenant) -> None:
         definitions = [_definition(kind, plural) for kind, plural in _MONITORS.items()]
         tenant.tools.kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all(definitions))
         names = [f"crd/{definition['metadata']['name']}" for definition in definitions]
-        tenant.tools.kubectl("wait", "--for=condition=Established", *names, "--timeout=30s")
+        tenant.tools.kubectl("wait", "--for=condition=Established", *names, "--timeout=120s")
 
 
 def _definition(kind: str, plural: str) -> Object:
@@ -154,5 +154,5 @@ def _restarted_pool(tools: Tools, name: str) -> str:
         container = tools.get("pod", pod, SYSTEM_NAMESPACE)["status"]["containerStatuses"][0]
         return bool(container["restartCount"] and container["ready"]) and is_whole(tools, name)
 
-    eventually(is_back, timeout_s=90, interval_s=0.5)
+    eventually(is_back, timeout_s=180, interval_s=0.5)
     return name

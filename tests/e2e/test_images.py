@@ -56,7 +56,7 @@ def scan(installed: Tools) -> Iterator[Scan]:
         def ended() -> bool:
             return str(installed.get("pod", name, SYSTEM_NAMESPACE)["status"]["phase"]) in ("Succeeded", "Failed")
 
-        eventually(ended, timeout_s=90, interval_s=0.5)
+        eventually(ended, timeout_s=180, interval_s=0.5)
         logs = installed.kubectl("logs", "-n", SYSTEM_NAMESPACE, name)
         found: Object = json.loads(logs.partition("SCAN ")[2])
         return found

@@ -84,7 +84,7 @@ def test_a_finished_execution_is_deleted_after_its_ttl(tenant: Tenant) -> None:
             return "not found" in str(error)
         return False
 
-    eventually(gone, timeout_s=20)
+    eventually(gone)
 
 
 def test_the_same_execution_id_runs_once(tenant: Tenant) -> None:

@@ -4,11 +4,11 @@ import base64
 import hashlib
 import json
 
-from tests.e2e.cluster import EXECUTOR_PODS, SYSTEM_NAMESPACE, Tenant, Tools
+from tests.e2e.cluster import DEFAULT_PODS, SYSTEM_NAMESPACE, Tenant, Tools
 
 
 def test_the_executor_pod_is_unprivileged(installed: Tools) -> None:
-    spec = installed.pods(EXECUTOR_PODS)[0]["spec"]
+    spec = installed.pods(DEFAULT_PODS)[0]["spec"]
     (container,) = spec["containers"]
     security = container["securityContext"]
     assert spec["hostUsers"] is False
@@ -41,7 +41,7 @@ print(json.dumps({
 
 
 def test_the_executor_runs_without_privileges_and_reports_full_isolation(installed: Tools) -> None:
-    for pod in installed.pods(EXECUTOR_PODS):
+    for pod in installed.pods(DEFAULT_PODS):
         seen = json.loads(installed.in_pod(pod["metadata"]["name"], "python3", "-c", _LOOK))
         assert seen["uid"] == 1000
         assert int(seen["caps"], 16) == 0
@@ -106,7 +106,7 @@ def _token_digests(tools: Tools) -> set[str]:
 
 
 def test_from_inside_the_sandbox_nothing_of_the_pod_can_be_reached(tenant: Tenant) -> None:
-    pods = tenant.tools.pods(EXECUTOR_PODS)
+    pods = tenant.tools.pods(DEFAULT_PODS)
     api = tenant.tools.get("service", "kubernetes", "default")["spec"]["clusterIP"]
     event = {"api": api, "pod": pods[0]["status"]["podIP"]}
     status = tenant.run("escape", _ESCAPE, event=event)

@@ -12,6 +12,7 @@ from tests.e2e.cluster import (
     condition,
     eventually,
 )
+from tests.e2e.victims import WAITS, await_running, leave, make_pool
 
 _HEALTH = "import urllib.request\nprint(urllib.request.urlopen('http://127.0.0.1:8080/health').read().decode())"
 _SLEEPS = "import time\ndef handler(event):\n    time.sleep(event)\n    return 'slept'\n"
@@ -50,27 +51,30 @@ def test_a_controller_that_is_killed_and_comes_back_finishes_what_ran_and_what_w
     assert tenant.finished("while-away")["phase"] == "Succeeded"
 
 
-def test_a_pod_that_drains_keeps_a_result_that_nobody_takes_yet(tenant: Tenant) -> None:
+def test_a_pod_that_drains_keeps_a_result_that_nobody_takes_yet(tenant: Tenant, pool_name: str) -> None:
     """No controller is there when the code ends, and the pod has nothing to do any more but to tell it."""
     tools = tenant.tools
-    tenant.create("untold", _SLEEPS, timeoutSeconds=60, event=12)
-    pod = eventually(lambda: (s := tenant.status("untold")).get("phase") == "Running" and s["podName"])
+    make_pool(tools, pool_name, drainSeconds=300)
+    tenant.create("untold", WAITS, timeoutSeconds=300, pool=pool_name)
+    running = await_running(tenant, "untold")
+    pod = running["podName"]
     try:
         _scale_controllers(tools, 0)
         tools.kubectl("delete", "pod", pod, "-n", SYSTEM_NAMESPACE, "--wait=false")
-        eventually(lambda: _is_left_with(tools, pod, unsent=1), timeout_s=20)
+        leave(tools, "go", running)
+        eventually(lambda: _is_left_with(tools, pod, unsent=1))
     finally:
         _scale_controllers(tools, 2)
     ended = tenant.finished("untold")
-    assert (ended["phase"], ended["returnValue"], ended["podName"]) == ("Succeeded", "slept", pod)
+    assert (ended["phase"], ended["returnValue"], ended["podName"]) == ("Succeeded", "done", pod)
 
 
 def _scale_controllers(tools: Tools, replicas: int) -> None:
     tools.kubectl("scale", f"deployment/{CONTROLLER}", f"--replicas={replicas}", "-n", SYSTEM_NAMESPACE)
     if replicas:
-        tools.kubectl("rollout", "status", f"deployment/{CONTROLLER}", "-n", SYSTEM_NAMESPACE, "--timeout=60s")
+        tools.kubectl("rollout", "status", f"deployment/{CONTROLLER}", "-n", SYSTEM_NAMESPACE, "--timeout=150s")
     else:
-        tools.kubectl("wait", "--for=delete", "pod", "-l", CONTROLLER_PODS, "-n", SYSTEM_NAMESPACE, "--timeout=60s")
+        tools.kubectl("wait", "--for=delete", "pod", "-l", CONTROLLER_PODS, "-n", SYSTEM_NAMESPACE, "--timeout=150s")
 
 
 def _is_left_with(tools: Tools, pod: str, unsent: int) -> bool:

@@ -6,7 +6,7 @@ import time
 from tests.e2e.cluster import CONTROLLER_PODS, EXECUTOR_PODS, CommandFailed, Tenant, Tools, eventually, execution
 from tests.e2e.victims import make_pool
 
-_GONE_WITHIN_S = 60.0
+_GIVEN_UP_AFTER_S = 240
 _LINGERS = """
 import subprocess
 def handler(event):
@@ -24,19 +24,21 @@ def test_a_namespace_that_is_deleted_under_load_goes_away(tenant: Tenant, pool_n
         *(execution(f"one-{number}", _LINGERS, pool=pool_name, timeoutSeconds=300) for number in range(_RUNNING)),
         *(execution(f"waits-{number}", _LINGERS, pool=pool_name) for number in range(_WAITING)),
     )
-    pod = eventually(lambda: _busy(tools, pool_name, _RUNNING), timeout_s=30)
-    eventually(lambda: len(_lingering(tools, pod)) == _RUNNING, timeout_s=30)
+    pod = eventually(lambda: _busy(tools, pool_name, _RUNNING), timeout_s=120)
+    eventually(lambda: len(_lingering(tools, pod)) == _RUNNING)
     refused = threading.Event()
     creating = threading.Thread(target=_create_until_refused, args=(tenant, pool_name, refused))
     creating.start()
 
     began = time.monotonic()
-    tools.kubectl("delete", "namespace", tenant.namespace, f"--timeout={_GONE_WITHIN_S:.0f}s")
+    tools.kubectl(
+        "delete", "namespace", tenant.namespace, f"--timeout={_GIVEN_UP_AFTER_S}s", timeout_s=_GIVEN_UP_AFTER_S + 10
+    )
     gone_s = time.monotonic() - began
-    creating.join(timeout=30)
+    creating.join(timeout=180)
     assert refused.is_set(), "Executions were created until the namespace took no more"
-    eventually(lambda: not _lingering(tools, pod), timeout_s=15)
-    eventually(lambda: _busy(tools, pool_name, 0), timeout_s=15)
+    eventually(lambda: not _lingering(tools, pod))
+    eventually(lambda: _busy(tools, pool_name, 0))
     print(f"\ngone after {gone_s:.1f} s, sandboxes and slots free after {time.monotonic() - began:.1f} s")
     assert _restarts(tools) == restarts, "the controllers went on"
     tools.kubectl("create", "namespace", tenant.namespace)

@@ -10,7 +10,7 @@ import pytest
 
 from devcluster.cluster import Cluster
 from tests.e2e.chart import upgraded
-from tests.e2e.cluster import EXECUTOR_PODS, CommandFailed, Tenant, Tools, condition, eventually
+from tests.e2e.cluster import DEFAULT_PODS, CommandFailed, Tenant, Tools, condition, eventually
 from tests.e2e.test_documentation import make_environment
 from tests.integration.docs.commands import DOCS, blocks_of, is_shown, run_blocks, written_out
 
@@ -41,8 +41,8 @@ def stored(request: pytest.FixtureRequest, installed: Tools, own_cluster: Cluste
     )
     try:
         with upgraded(installed, request.config, *values):
-            eventually(lambda: _is_available(installed), timeout_s=60, interval_s=1)
-            eventually(lambda: _all_know(installed), timeout_s=120, interval_s=1)
+            eventually(lambda: _is_available(installed), timeout_s=120, interval_s=1)
+            eventually(lambda: _all_know(installed), timeout_s=240, interval_s=1)
             yield installed
     finally:
         own_cluster.in_node(node, "rm", "-rf", _FOLDER)
@@ -55,7 +55,7 @@ def _is_available(tools: Tools) -> bool:
 
 def _all_know(tools: Tools) -> bool:
     """Whether each executor of the default pool was started with the store in mind, and takes work."""
-    pods = tools.pods(f"{EXECUTOR_PODS},sandbox-executor.dev/pool=default")
+    pods = tools.pods(DEFAULT_PODS)
     ready = [pod for pod in pods if condition(pod["status"], "Ready").get("status") == "True"]
     return len(ready) == len(pods) == 2 and all("OUTPUT_OBJECT_BYTES" in json.dumps(pod["spec"]) for pod in pods)
 
@@ -81,7 +81,7 @@ def test_a_tenant_fetches_what_the_status_has_no_room_for(stored: Tools, tenant:
         except CommandFailed:
             return ""
 
-    listed = json.loads(eventually(may_list, timeout_s=30, interval_s=0.5))
+    listed = json.loads(eventually(may_list, interval_s=0.5))
     assert [row["name"] for row in listed["outputs"]] == list(rows)
     assert fetch("artifacts/table.csv") == "a,b\n1,2\n"
     assert fetch("stdout").encode() == _STDOUT
@@ -105,7 +105,7 @@ def test_the_page_does_what_it_says(stored: Tools, tenant: Tenant, tmp_path: Pat
     blocks = blocks_of(DOCS / "outputs.md", "cluster")
     words = {"NAMESPACE": tenant.namespace}
     environment = make_environment(stored, tenant, tmp_path)
-    done = run_blocks([written_out(block, words) for block in blocks], 60, folder=tmp_path, environment=environment)
+    done = run_blocks([written_out(block, words) for block in blocks], 240, folder=tmp_path, environment=environment)
     assert len(done) == len(blocks)
     for block, result in zip(blocks, done, strict=True):
         assert result.exit_code == 0, f"{block.where}: {result.output}"
@@ -113,7 +113,7 @@ def test_the_page_does_what_it_says(stored: Tools, tenant: Tenant, tmp_path: Pat
 
 
 def test_no_executor_has_the_store(stored: Tools) -> None:
-    for pod in stored.pods(f"{EXECUTOR_PODS},sandbox-executor.dev/pool=default"):
+    for pod in stored.pods(DEFAULT_PODS):
         said = json.dumps(pod["spec"])
         assert "OBJECT_STORE" not in said
         assert "/objects" not in said

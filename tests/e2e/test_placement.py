@@ -14,7 +14,7 @@ def test_an_execution_waits_for_its_pool_and_runs_when_it_is_created(tenant: Ten
 
     small = pool(pool_name, replicas=1, concurrency=1, resources={"requests": {"cpu": "100m", "memory": "128Mi"}})
     tenant.tools.kubectl("create", "-f", "-", stdin=yaml.safe_dump(small))
-    assert tenant.finished("early", timeout_s=90)["phase"] == "Succeeded"
+    assert tenant.finished("early", timeout_s=170)["phase"] == "Succeeded"
 
 
 _SPAN = """
@@ -29,7 +29,7 @@ def handler(event):
 def test_forty_at_once_on_two_pods_with_four_slots_each(tenant: Tenant) -> None:
     names = [f"many-{number:02d}" for number in range(40)]
     tenant.apply(*(execution(name, _SPAN) for name in names))
-    tenant.finished(*names, timeout_s=120)
+    tenant.finished(*names, timeout_s=170)
     statuses = [tenant.status(name) for name in names]
 
     assert {status["phase"] for status in statuses} == {"Succeeded"}

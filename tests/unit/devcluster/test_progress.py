@@ -25,6 +25,24 @@ def test_a_failure_shows_the_end_of_the_log_and_names_it(tmp_path: Path) -> None
     assert caught.value.log == log
 
 
+def test_what_fails_once_is_tried_again_where_that_is_wanted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = 'echo "the reason"; [ -e "$0" ] || { touch "$0"; exit 3; }'
+    step = Step("getting it", ["sh", "-c", script, tmp_path / "tried"], tmp_path / "log", tries=2)
+    step.run()
+    said = capsys.readouterr().err
+    assert "getting it: exit 3" in said
+    assert said.endswith("getting it: trying again\n")
+
+
+def test_what_fails_each_time_fails(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with pytest.raises(StepFailed, match="getting it: exit 3"):
+        Step("getting it", ["sh", "-c", "exit 3"], log, tries=2).run()
+    assert log.read_text().count("exit 3") == 2
+
+
 def test_a_long_step_says_what_it_does_and_for_how_long(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

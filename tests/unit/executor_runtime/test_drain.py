@@ -1,5 +1,6 @@
 """The preStop hook."""
 
+import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -97,6 +98,18 @@ def test_what_runs_and_what_is_not_told_yet_are_waited_for(port: int, active: in
     assert count_active(port) == active + unsent
 
 
-def test_an_executor_that_does_not_answer_is_not_waited_for(port: int) -> None:
+def test_what_is_no_executor_is_not_waited_for(port: int) -> None:
     _Answers.body = b"no"
     assert count_active(port) == 0
+
+
+def test_nobody_is_not_waited_for() -> None:
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        assert count_active(bound.getsockname()[1]) == 0
+
+
+def test_an_executor_that_is_too_busy_to_answer_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("executor_runtime.drain._TIMEOUT_S", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        assert count_active(silent.getsockname()[1]) == 1
