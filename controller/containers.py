@@ -113,7 +113,7 @@ class ContainerRuns:
         self._seen.add(pod.uid)
         ended = pod.terminated
         if ended is not None and ended.container_id and self._last_ended.get(pod.uid) != ended.container_id:
-            self._see_end(pod, ended.container_id, new=not (first and pod.running) or self._is_untold(ended))
+            self._see_end(pod, ended.container_id, new=not (first and pod.running) or self._is_untold(pod, ended))
         if pod.finished or (ended is not None and not ended.container_id and not pod.running):
             for run in self._open_of(pod.uid):
                 self._close(run, _how(pod, run.container_id))
@@ -163,9 +163,13 @@ class ContainerRuns:
             self._forget(run)
         self.changed(run.pool)
 
-    def _is_untold(self, ended: TerminatedContainer) -> bool:
-        """Of an end before the present run that no status names: whether that is because nobody was there."""
-        return self.relays and ended.finished is not None and self._now() - ended.finished < _LONG_AGO
+    def _is_untold(self, pod: Pod, ended: TerminatedContainer) -> bool:
+        """Of an end before the present run that no status names: whether that is because nobody was there.
+
+        Who has written down the present run has seen that end, too.
+        """
+        recent = ended.finished is not None and self._now() - ended.finished < _LONG_AGO
+        return self.relays and recent and f"{pod.uid}/{pod.container_id}" not in self._runs
 
     def _see_end(self, pod: Pod, container_id: str, *, new: bool) -> None:
         run = self._runs.get(f"{pod.uid}/{container_id}")

@@ -34,6 +34,8 @@ DEFAULT_WARM_JAVASCRIPT: Final = 1
 
 
 def _http_url(value: str) -> str:
+    if "$(" in value:
+        raise ValueError("names a Service that the kubelet did not know yet: the container is to be started again")
     parts = urlsplit(value)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment or parts.username:
         raise ValueError("must be an http:// or https:// URL without user, query and fragment")

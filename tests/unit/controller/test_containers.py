@@ -236,6 +236,15 @@ def test_an_end_that_a_predecessor_has_told_is_not_told_again() -> None:
     assert second.words == []
 
 
+def test_an_end_from_before_a_control_plane_was_configured_is_no_news() -> None:
+    first = Seen(relays=False)
+    first.runs.see(running(), ready=True)
+    first.runs.see(restarted(timedelta(minutes=1)), ready=True)
+    second = restore(first.runs.rows("default"))
+    second.runs.see(restarted(timedelta(minutes=1)), ready=True)
+    assert second.words == []
+
+
 def test_without_a_control_plane_an_end_before_the_present_run_is_no_news() -> None:
     seen = Seen(relays=False)
     seen.runs.see(restarted(timedelta(minutes=1)), ready=True)

@@ -50,6 +50,7 @@ def test_defaults_are_the_seeds() -> None:
         ("CONTROL_PLANE_URL", "control-plane:8000", "must be an http:// or https:// URL"),
         ("CONTROL_PLANE_URL", "http://user:pw@host", "must be an http:// or https:// URL"),
         ("CONTROL_PLANE_URL", "http://host:port", "CONTROL_PLANE_URL"),
+        ("CONTROL_PLANE_URL", "http://$(A_SERVICE_HOST):$(A_SERVICE_PORT)", "the kubelet did not know yet"),
         ("CONTAINER_ID", "x" * 300, "CONTAINER_ID"),
         ("EXECUTOR_PORT", "1\n2\x1b[31m", r"'1\n2\x1b[31m'"),
     ],
