@@ -48,7 +48,7 @@ class Run:
     @property
     def key(self) -> str:
         """Unique among all runs of all pods."""
-        return f"{self.pod_uid}/{self.container_id}"
+        return _key(self.pod_uid, self.container_id)
 
     @property
     def untold(self) -> bool:
@@ -148,7 +148,7 @@ class ContainerRuns:
 
     def say_exited(self, pod: Pod, peer: str, said: ContainerExited) -> None:
         """An executor says that it ends; believed when the call comes from its pod."""
-        run = self._runs.get(f"{pod.uid}/{pod.container_id}")
+        run = self._runs.get(_key(pod.uid, pod.container_id))
         if run is not None and run.exit is None and peer == pod.ip:
             why = f": {pod.evicted or pod.leaving}" if pod.evicted or pod.leaving else ""
             message = f"the executor on pod {pod.name} ends, as it says itself{why}"
@@ -169,10 +169,10 @@ class ContainerRuns:
         Who has written down the present run has seen that end, too.
         """
         recent = ended.finished is not None and self._now() - ended.finished < _LONG_AGO
-        return self.relays and recent and f"{pod.uid}/{pod.container_id}" not in self._runs
+        return self.relays and recent and _key(pod.uid, pod.container_id) not in self._runs
 
     def _see_end(self, pod: Pod, container_id: str, *, new: bool) -> None:
-        run = self._runs.get(f"{pod.uid}/{container_id}")
+        run = self._runs.get(_key(pod.uid, container_id))
         if run is None and new:
             run = _start(pod, container_id)
             self._add(run)
@@ -184,7 +184,7 @@ class ContainerRuns:
         for other in self._open_of(pod.uid):
             if other.container_id != pod.container_id:
                 self._close(other, _how(pod, other.container_id))
-        run = self._runs.get(f"{pod.uid}/{pod.container_id}")
+        run = self._runs.get(_key(pod.uid, pod.container_id))
         if run is None:
             run = _start(pod, pod.container_id)
             self._add(run)
@@ -228,6 +228,10 @@ class ContainerRuns:
         for listener in self.listeners:
             listener(run)
         self.changed(run.pool)
+
+
+def _key(pod_uid: str, container_id: str) -> str:
+    return f"{pod_uid}/{container_id}"
 
 
 def _start(pod: Pod, container_id: str) -> Run:

@@ -151,10 +151,14 @@ def make_id(name: str) -> str:
     return f"exec_20260101_{name.replace('-', '')[-8:]:0>8}"
 
 
-async def stand_by(pair: list[Controller]) -> None:
-    """The second replica is there, also where it was a leader that has gone."""
+async def stand_by(
+    cluster: Cluster, executors: list[FakeExecutor], stream: Stream, pair: list[Controller]
+) -> Successor:
+    """The second replica is there, also where it was a leader that has gone, and work is placed: the leader may go."""
     if pair[1].process is None:
         await start_replica(pair[1], "standby")
+    await stream.is_working()
+    return Successor(cluster, executors, stream, pair)
 
 
 async def test_only_the_leader_works_and_both_are_ready(
@@ -182,10 +186,8 @@ async def test_after_the_leader_is_killed_the_standby_places_new_work_within_fif
     stream = Stream(cluster, executors)
 
     async def kill(_number: int) -> float:
-        await stand_by(pair)
         leader, standby = pair
-        await stream.is_working()
-        successor = Successor(cluster, executors, stream, pair)
+        successor = await stand_by(cluster, executors, stream, pair)
         leader.signal(signal.SIGKILL)
         await leader.wait_for_exit()
         took = await successor.wait_for_claim()
@@ -206,10 +208,8 @@ async def test_a_clean_stop_hands_over_within_two_seconds_and_loses_nothing(
     stream = Stream(cluster, executors)
 
     async def stop(_number: int) -> float:
-        await stand_by(pair)
         leader, standby = pair
-        await stream.is_working()
-        successor = Successor(cluster, executors, stream, pair)
+        successor = await stand_by(cluster, executors, stream, pair)
         leader.signal(signal.SIGTERM)
         took = await successor.wait_for_claim()
         print(f"\nnew work was placed {took:.2f} s after SIGTERM")
@@ -231,10 +231,8 @@ async def test_a_leader_that_is_stopped_past_its_lease_ends_when_it_goes_on_and_
     stream = Stream(cluster, executors)
 
     async def freeze(_number: int) -> float:
-        await stand_by(pair)
         leader, standby = pair
-        await stream.is_working()
-        successor = Successor(cluster, executors, stream, pair)
+        successor = await stand_by(cluster, executors, stream, pair)
         leader.signal(signal.SIGSTOP)
         await eventually(lambda: read_state(leader) == "T", what="the leader to stand still")
         stopped_at = datetime.now(UTC)
